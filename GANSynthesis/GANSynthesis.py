@@ -1,0 +1,519 @@
+"""The scripted module GANSynthesis: what Slicer loads. The work is done in GANSynthesisLib, imported where it is
+needed."""
+
+import importlib.util
+import logging
+import sys
+import warnings
+from itertools import zip_longest
+from pathlib import Path
+from typing import Annotated
+
+import slicer
+import vtk
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTransformNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+def _findLibrary() -> None:
+    """Make GANSynthesisLib importable: it is beside this file where installed, one level up in the source tree."""
+    here = Path(__file__).resolve().parent
+    for folder in (here, here.parent):
+        if (folder / "GANSynthesisLib" / "__init__.py").is_file():
+            if str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
+            return
+
+
+_findLibrary()
+
+from GANSynthesisLib import presentation
+
+
+class GANSynthesis(ScriptedLoadableModule):
+    """Name, place and credits of the module; see https://github.com/Slicer/Slicer, Base/Python/slicer."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("GANSynthesis")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["GANSynthesis contributors (GANSynthesis)"]
+        self.parent.helpText = _(
+            "Synthetic volumes, segmentations and registrations by generative adversarial networks. For research "
+            "only: synthetic images are not for diagnosis. "
+            'See the <a href="https://github.com/GANSynthesis/GANSynthesis">documentation</a>.'
+        )
+        self.parent.acknowledgementText = _(
+            "The methods come from the publications that each model's card cites. "
+            "Built on 3D Slicer, MONAI and PyTorch."
+        )
+
+
+@parameterNodeWrapper
+class GANSynthesisParameterNode:
+    """What the user chose, kept and saved with the scene; input1…4 are the model's inputs in its card's order."""
+
+    task: str
+    model: str
+    input1: vtkMRMLScalarVolumeNode
+    input2: vtkMRMLScalarVolumeNode
+    input3: vtkMRMLScalarVolumeNode
+    input4: vtkMRMLScalarVolumeNode
+    outputVolume: vtkMRMLScalarVolumeNode
+    outputSegmentation: vtkMRMLSegmentationNode
+    outputTransform: vtkMRMLTransformNode
+    count: Annotated[int, WithinRange(1, 64)] = 1
+    device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
+    seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
+
+
+class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: choose a task, a model, its inputs and outputs; Apply runs the logic."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._models = {}
+        self._leftOut = []
+        self._running = False
+        self._cancelRequested = False
+        self._reason = ""
+
+    def setup(self):
+        """Build the panel; called when the user opens the module for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/GANSynthesis.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self._inputs = [self.ui.inputSelector1, self.ui.inputSelector2, self.ui.inputSelector3, self.ui.inputSelector4]
+        self._labels = [self.ui.inputLabel1, self.ui.inputLabel2, self.ui.inputLabel3, self.ui.inputLabel4]
+        self.logic = GANSynthesisLogic()
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.taskSelector.connect("currentIndexChanged(int)", self.onTaskChanged)
+        self.ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self._setRunning(False)
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        """Called when Slicer quits or reloads the module."""
+        self._cancelRequested = True
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self):
+        """Called each time the user opens the module; models may have been added meanwhile."""
+        self.initializeParameterNode()
+
+    def exit(self):
+        """Called each time the user leaves the module; a run goes on, but the panel no longer follows the scene."""
+        if not self._running:
+            self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event):
+        self._cancelRequested = True
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """List the models, take the scene's parameter node, and choose the first volume where none is chosen yet."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self._models = {model.card.name: model for model in self.logic.models()}
+        self._leftOut = [str(each.message) for each in caught]
+        for message in self._leftOut:
+            logging.warning(message)
+        self.setParameterNode(GANSynthesisParameterNode(self.logic.getParameterNode()))
+        if not self._parameterNode.input1:  # label maps are volumes too, but not what a model works on
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            images = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            self._parameterNode.input1 = next((node for node in images if not node.GetHideFromEditors()), None)
+
+    def setParameterNode(self, parameterNode):
+        """Bind the panel to a parameter node, or to none."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updatePanel)
+        self._parameterNode = parameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updatePanel)
+        self._updatePanel()
+
+    def onTaskChanged(self, index=None):
+        if self._parameterNode:
+            self._parameterNode.task = self.ui.taskSelector.currentData or ""
+
+    def onModelChanged(self, index=None):
+        if self._parameterNode:
+            self._parameterNode.model = self.ui.modelSelector.currentData or ""
+
+    def _updatePanel(self, caller=None, event=None):
+        """Show the tasks, the models of the task, the model's card, and the inputs and outputs that it has."""
+        if self._parameterNode and not self._running:
+            models = self._models.values()
+            possible = {task for model in models for task in model.card.tasks}
+            tasks = [(title, task) for task, title in presentation.task_titles().items() if task in possible]
+            task = _offer(self.ui.taskSelector, tasks, self._parameterNode.task)
+            names = [(model.card.title, model.card.name) for model in models if task in model.card.tasks]
+            name = _offer(self.ui.modelSelector, names, self._parameterNode.model)
+            card = self._models[name].card if name else None
+            self.ui.cardLabel.text = presentation.card_summary(card, task) if card else ""
+            self._showPorts(card, task)
+        self._checkCanApply()
+
+    def _showPorts(self, card, task):
+        ports = presentation.input_ports(card, task) if card else []
+        outputs = [port.name for port in presentation.output_ports(card, task)] if card else []
+        self.ui.inputsCollapsibleButton.visible = bool(ports)
+        self.ui.outputsCollapsibleButton.visible = bool(outputs)
+        for port, label, selector in zip_longest(ports[:4], self._labels, self._inputs):
+            label.visible = selector.visible = port is not None
+            if port:
+                label.text = presentation.port_title(port) + ":"
+                label.toolTip = port.description
+                selector.noneDisplay = _("None (optional)") if port.optional else _("Select a volume")
+        shown = {
+            "outputVolume": task == "synthesize" or "warped" in outputs,
+            "outputSegmentation": task == "segment",
+            "outputTransform": "transform" in outputs,
+        }
+        for name, used in shown.items():
+            getattr(self.ui, f"{name}Label").visible = getattr(self.ui, f"{name}Selector").visible = used
+        self.ui.outputVolumeLabel.text = _("Aligned volume:") if task == "register" else _("Output volume:")
+        self.ui.countLabel.visible = self.ui.countSpinBox.visible = task == "generate"
+
+    def _whyNotApply(self):
+        """One sentence on what is missing before Apply can run; empty when nothing is."""
+        if not self._parameterNode:
+            return _("There is no scene to work on.")
+        name, task = self.ui.modelSelector.currentData, self.ui.taskSelector.currentData
+        if not name:
+            from GANSynthesisLib.models import user_models_folder
+
+            return " ".join([presentation.no_model_sentence(user_models_folder()), *self._leftOut])
+        output = self._parameterNode.outputVolume if task in ("synthesize", "register") else None
+        ports = presentation.input_ports(self._models[name].card, task)
+        return presentation.what_is_missing(ports, self._inputNodes(), output)
+
+    def _inputNodes(self):
+        node = self._parameterNode
+        return [node.input1, node.input2, node.input3, node.input4]
+
+    def _checkCanApply(self):
+        """Switch Apply on or off; its tool tip and the status line say why it is off."""
+        if self._running:
+            return
+        reason = self._whyNotApply()
+        self.ui.applyButton.enabled = not reason
+        self.ui.applyButton.toolTip = reason or _("Apply the model; the inputs are not changed.")
+        if reason or self.ui.statusLabel.text == self._reason:
+            self.ui.statusLabel.text = reason
+        self._reason = reason
+
+    def onApplyButton(self, checked=False):
+        """Run the chosen model; while it runs, the button cancels."""
+        if self._running:
+            self._cancelRequested = True
+            self.ui.statusLabel.text = _("Canceling…")
+            return
+        self._setRunning(True)
+        status = ""
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The model was not applied.")):
+                try:
+                    status = self._apply()
+                except Exception as error:
+                    status = str(error)
+                    raise
+        finally:
+            self._setRunning(False)
+            self._updatePanel()
+            self.ui.statusLabel.text = status
+
+    def _apply(self):
+        """Run the logic on the chosen nodes, show the result, and return the sentence for the status line."""
+        from GANSynthesisLib.requirements import ensure_requirements
+
+        task, name = self.ui.taskSelector.currentData, self.ui.modelSelector.currentData
+        ensure_requirements(Path(self.resourcePath("requirements.txt")))
+        from GANSynthesisLib.inference import Cancelled  # needs what was just ensured
+        from GANSynthesisLib.mrml.views import show_results
+
+        node = self._parameterNode
+        ports = presentation.input_ports(self._models[name].card, task)
+        volumes = {port.name: volume for port, volume in zip(ports, self._inputNodes(), strict=False) if volume}
+        options = {"device": node.device, "seed": node.seed, "progress": self._showProgress}
+        options["cancelled"] = lambda: self._cancelRequested
+        try:
+            if task == "generate":
+                made = self.logic.generate(name, node.count, **options)
+            elif task == "register":
+                pair = volumes["fixed"], volumes["moving"]
+                made = self.logic.register(*pair, name, node.outputTransform, node.outputVolume, **options)
+            elif task == "segment":
+                made = self.logic.segment(None, name, node.outputSegmentation, inputs=volumes, **options)
+            else:
+                made = self.logic.synthesize(None, name, node.outputVolume, inputs=volumes, **options)
+        except Cancelled:
+            return _("Canceled; the scene is as it was.")
+        made = [each for each in (made if isinstance(made, (list, tuple)) else [made]) if each]
+        show_results(made, volumes)
+        return _("Done: {names}").format(names=", ".join(each.GetName() for each in made))
+
+    def _showProgress(self, fraction, text):
+        """Show how far the run is (0 to 1), and let Slicer handle a click on Cancel."""
+        self.ui.progressBar.value = round(100 * fraction)
+        if not self._cancelRequested:
+            self.ui.statusLabel.text = text
+        slicer.app.processEvents()
+
+    def _setRunning(self, running):
+        """Turn Apply into Cancel and hold everything else still while a run goes on, or back."""
+        self._running = running
+        self._cancelRequested = False
+        self.ui.applyButton.text = _("Cancel") if running else _("Apply")
+        self.ui.applyButton.toolTip = _("Stop; nothing is left in the scene.") if running else ""
+        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = running
+        for section in ("model", "inputs", "outputs", "advanced"):
+            getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
+
+
+def _offer(comboBox, items, chosen):
+    """Fill a combo box with (title, data) and choose the data given, else the first; returns what is chosen, or ""."""
+    blocked = comboBox.blockSignals(True)
+    comboBox.clear()
+    for title, data in items:
+        comboBox.addItem(title, data)
+    comboBox.currentIndex = max(comboBox.findData(chosen), 0) if items else -1
+    comboBox.blockSignals(blocked)
+    return comboBox.currentData or ""
+
+
+class GANSynthesisLogic(ScriptedLoadableModuleLogic):
+    """The module's work, without a panel. All methods block until the result is there; the scene changes only then.
+
+    Everywhere: `model` is the name of a shipped or user's model, a model file, or an entry of `models()`. Volumes are
+    taken where the scene shows them: transforms that they are under count, and outputs lie in world coordinates, on
+    the input's grid, under no transform. Under a non-linear transform that grid is a regular one around what the scene
+    shows. Output nodes that are given are used and keep their names; others are added in the input's
+    subject-hierarchy folder. Every output carries its provenance as node attributes `GANSynthesis.*`. A volume
+    sequence as input gives a sequence with the same index values, which plays in step with it.
+
+    device: "auto", "cpu", "cuda" or "cuda:1"; precision: "32" or "bf16"; tile: (K, J, I) voxels per tile, None
+    chooses; progress(fraction 0..1, text) is called during the work; as soon as cancelled() gives True, the work ends
+    with `GANSynthesisLib.inference.Cancelled`. What cannot be used raises `ValueError` with one sentence before any
+    work starts.
+
+    The examples are for Slicer's Python console. They start with
+
+        from GANSynthesis import GANSynthesisLogic
+        logic = GANSynthesisLogic()
+    """
+
+    def models(self, task=None):
+        """Models that are installed, shipped ones first.
+
+        task: "synthesize", "segment", "register" or "generate"; without it, all models.
+
+            for model in logic.models("synthesize"):
+                print(model.card.name, "-", model.card.title)
+        """
+        from GANSynthesisLib.models import list_models
+
+        return [model for model in list_models() if task is None or task in model.card.tasks]
+
+    def synthesize(
+        self, inputVolume, model, outputVolume=None, *, inputs=None, output=None,
+        device="auto", precision="32", tile=None, seed=0, progress=None, cancelled=None,
+    ):  # fmt: skip
+        """Synthetic volume of another modality, on the input's grid; returns its node.
+
+        inputs: role -> node, for models with several inputs; inputVolume takes the role that is left open.
+        output: name of the output, for models with several; the first one otherwise.
+
+            t1 = slicer.util.getNode("MRHead")
+            t2 = logic.synthesize(t1, logic.models("synthesize")[0], progress=print)
+        """
+        from GANSynthesisLib.mrml import Request
+
+        options = dict(device=device, precision=precision, tile=tile, seed=seed)
+        request = Request.of("synthesize", model, inputVolume, inputs, {None: outputVolume}, output)
+        return self._firstNode(request.write(self._results(request, options, progress, cancelled)))
+
+    def segment(
+        self, inputVolume, model, outputSegmentation=None, *, inputs=None, output=None,
+        device="auto", precision="32", tile=None, seed=0, progress=None, cancelled=None,
+    ):  # fmt: skip
+        """Segmentation of the input, with names, colors and SNOMED CT codes; returns its node.
+
+        inputs, output: as for `synthesize`.
+
+            t2 = slicer.util.getNode("T2")
+            tissues = logic.segment(t2, logic.models("segment")[0])
+            print(tissues.GetSegmentation().GetSegmentIDs())
+        """
+        from GANSynthesisLib.mrml import Request
+
+        options = dict(device=device, precision=precision, tile=tile, seed=seed)
+        request = Request.of("segment", model, inputVolume, inputs, {None: outputSegmentation}, output)
+        return self._firstNode(request.write(self._results(request, options, progress, cancelled)))
+
+    def register(
+        self, fixedVolume, movingVolume, model, outputTransform=None, outputVolume=None, *, applyTransform=False,
+        device="auto", precision="32", tile=None, seed=0, progress=None, cancelled=None,
+    ):  # fmt: skip
+        """Align the moving to the fixed volume; returns (transform node, node of the moving volume on the fixed grid).
+
+        The transform node is linear where the model gives a linear transform, else a grid transform. Its transform
+        "from parent" takes fixed points to moving points: the moving volume, put under it, is shown aligned with the
+        fixed one. applyTransform: put it there. That is refused where the moving volume is under a transform already.
+
+            mr, us = slicer.util.getNode("MR"), slicer.util.getNode("US")
+            transform, warped = logic.register(mr, us, logic.models("register")[0])
+        """
+        from GANSynthesisLib.mrml import Request, check_can_be_moved
+
+        options = dict(device=device, precision=precision, tile=tile, seed=seed)
+        given = {"transform": outputTransform, "warped": outputVolume}
+        request = Request.of("register", model, None, {"fixed": fixedVolume, "moving": movingVolume}, given)
+        if applyTransform:
+            check_can_be_moved(movingVolume)
+        nodes = request.write(self._results(request, options, progress, cancelled))
+        if applyTransform:
+            movingVolume.SetAndObserveTransformNodeID(nodes["transform"].GetID())
+        return nodes["transform"], nodes.get("warped")
+
+    def generate(self, model, count=1, *, device="auto", seed=0, progress=None, cancelled=None):
+        """`count` new images that show no patient; returns their volume nodes. The same seed gives the same images.
+
+            images = logic.generate(logic.models("generate")[0], 4, seed=1)
+        """
+        from GANSynthesisLib import inference
+        from GANSynthesisLib.mrml import Request
+
+        request = Request.of("generate", model)
+        result = inference.generate(
+            request.model, count, seed=seed, device=device, progress=progress, cancelled=cancelled
+        )
+        return list(request.write([result]).values())
+
+    def train(
+        self, system, dataFolder, output=None, *, settings=None, steps=2000, resume=False,
+        device="auto", precision="32", seed=0, progress=None, cancelled=None,
+    ):  # fmt: skip
+        """Train a model on one's own cases; returns the model, which the other methods take.
+
+        system: name of the method, such as "paired" or "cyclegan". dataFolder: one folder per role ("source",
+        "target", …), where files of the same name belong together. output: model file; without it, one named after
+        the system in the user's folder of models, which `models()` lists. settings: name -> value of the system's
+        settings. An existing file is not replaced unless resume is True, which continues an interrupted training.
+
+            model = logic.train("paired", "C:/cases", steps=2000, settings={"context": "2.5D"})
+            logic.synthesize(slicer.util.getNode("MRHead"), model)
+        """
+        from GANSynthesisLib.models import ModelError, load_model, user_models_folder
+
+        output = Path(output) if output else user_models_folder() / f"{system}.safetensors"
+        if output.exists() and not resume:
+            raise ModelError(f"The model file {output} exists: choose another output, or remove the file first.")
+        from GANSynthesisLib.training import train
+
+        output.parent.mkdir(parents=True, exist_ok=True)
+        path = train(
+            system, Path(dataFolder), output, settings=dict(settings or {}), steps=steps, seed=seed, device=device,
+            precision=precision, resume=resume, progress=progress, cancelled=cancelled,
+        )  # fmt: skip
+        return load_model(Path(path))
+
+    def _results(self, request, options, progress, cancelled) -> list:
+        """One result per item of the inputs; nothing of them is in the scene yet."""
+        from GANSynthesisLib import inference
+
+        results, count = [], len(request.frames)
+        for frame in request.frames:
+            say = progress if count == 1 else self._progressOfItem(progress, len(results), count)
+            volumes = request.volumes(frame)
+            results.append(
+                inference.apply_model(
+                    request.model, volumes, outputs=request.outputs, progress=say, cancelled=cancelled, **options
+                )
+            )
+        return results
+
+    @staticmethod
+    def _progressOfItem(progress, done, count):
+        """Progress over all items, from the progress within one."""
+        if progress is None:
+            return None
+        return lambda fraction, text: progress((done + fraction) / count, f"item {done + 1} of {count}: {text}")
+
+    @staticmethod
+    def _firstNode(nodes):
+        return next(iter(nodes.values()))
+
+
+class GANSynthesisTest(ScriptedLoadableModuleTest):
+    """Self-test, run by Slicer itself ("Reload and Test", ctest) and, where there is none, in Testing/SlicerHost."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_panelOpens()
+        self.setUp()
+        self.test_everyModelKeepsTheGrid()
+
+    def test_panelOpens(self):
+        """Every model can be chosen in the panel, and Apply says why it is off while the scene is empty."""
+        self.delayDisplay("Opening the panel")
+        ui = slicer.util.getModuleWidget("GANSynthesis").ui
+        self.assertEqual(bool(GANSynthesisLogic().models()), ui.modelSelector.count > 0)
+        self.assertTrue(ui.applyButton.enabled or ui.applyButton.toolTip)
+
+    def test_everyModelKeepsTheGrid(self):
+        """Models work on an oblique, anisotropic volume; new volumes come on its grid and with their provenance.
+
+        Without PyTorch there is nothing to test, and the message says so.
+        """
+        if importlib.util.find_spec("torch") is None:
+            self.delayDisplay("PyTorch is not installed: no model is applied")
+            return
+        from GANSynthesisLib.mrml import volume_from_node
+        from GANSynthesisLib.mrml.phantom import add_head
+
+        logic, head = GANSynthesisLogic(), add_head()
+        before = volume_from_node(head)
+        for model in logic.models("synthesize"):
+            if len(presentation.input_ports(model.card, "synthesize")) == 1:
+                self.delayDisplay(f"Applying {model.card.title}")
+                made = logic.synthesize(head, model, device="cpu")
+                self.assertTrue(volume_from_node(made).grid.same_as(before.grid), f"{model.card.name} moved the image")
+                self.assertEqual(made.GetAttribute("GANSynthesis.ModelHash"), model.sha256)
+        for model in logic.models("segment"):
+            if len(presentation.input_ports(model.card, "segment")) == 1:
+                self.delayDisplay(f"Applying {model.card.title}")
+                made = logic.segment(head, model, device="cpu")
+                self.assertGreater(made.GetSegmentation().GetNumberOfSegments(), 0)
+        self.assertTrue((volume_from_node(head).voxels == before.voxels).all(), "the input was changed")
+        self.delayDisplay("Test passed")

@@ -1,0 +1,7 @@
+"""Applying models: volumes in, volumes and transforms out, on the inputs' own grids."""
+
+from GANSynthesisLib.inference.apply import apply_model, available_outputs, generate
+from GANSynthesisLib.inference.report import Result
+from GANSynthesisLib.progress import Cancelled
+
+__all__ = ["Cancelled", "Result", "apply_model", "available_outputs", "generate"]

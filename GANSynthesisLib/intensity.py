@@ -1,0 +1,140 @@
+"""Intensity ranges: which physical values -1 ... 1 stand for, and the foreground over which they are measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+if TYPE_CHECKING:
+    from GANSynthesisLib.volumes import Volume
+
+MEASURED_VOXELS = 4_000_000  # percentiles are measured on at most about this many voxels
+HOUNSFIELD_BODY = -500.0  # between air and any tissue but lung
+
+
+def foreground(voxels: np.ndarray) -> np.ndarray:
+    """(K, J, I) bool foreground of an array in canonical axes; see `volumes.body_mask`."""
+    threshold = HOUNSFIELD_BODY if voxels.min() < HOUNSFIELD_BODY else _threshold(voxels)
+    mask = sitk.GetImageFromArray((voxels > threshold).astype(np.uint8))
+    opened = sitk.BinaryMorphologicalOpening(mask, [1 if n > 2 else 0 for n in mask.GetSize()])  # cuts a table off
+    body = _filled(sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1))
+    body = body if body.any() else voxels > threshold
+    nonzero = voxels != 0  # masked, unless much of it is noise around the body
+    outside = np.count_nonzero(nonzero & ~body)
+    return nonzero if _zero_border(voxels) and outside < 0.1 * np.count_nonzero(nonzero) else body
+
+
+def _filled(body: np.ndarray) -> np.ndarray:
+    """(K, J, I) bool `body` with the holes of every axial slice (of a single slice: its own plane) filled."""
+    across = body.shape.index(1) if 1 in body.shape else 0
+    slices = np.moveaxis(body, across, 0)
+    apart = np.ones((2 * len(slices) + 1, *slices.shape[1:]), np.uint8)  # walls between slices: one call fills all
+    apart[1::2] = slices
+    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(apart)))[1::2]
+    return np.moveaxis(filled, 0, across).astype(bool)
+
+
+def _zero_border(voxels: np.ndarray) -> bool:
+    """Whether most voxels on the faces of the array are exactly zero, as in skull-stripped and masked images."""
+    faces = [voxels.take(end, axis).ravel() for axis in range(3) if voxels.shape[axis] > 2 for end in (0, -1)]
+    return bool(np.mean((np.concatenate(faces) if faces else voxels) == 0) >= 0.5)
+
+
+def _threshold(voxels: np.ndarray) -> float:
+    """Half way from the darkest value to the threshold of minimum cross entropy (Li and Tam 1998).
+
+    Half, because dark tissue belongs to the foreground and the noise of the background is darker still.
+    """
+    low, high = np.percentile(voxels, [0.1, 99.9])
+    counts, edges = np.histogram(np.clip(voxels, low, high), bins=256)
+    values = (np.arange(256) + 0.5) / 256
+    cut = float(np.average(values, weights=counts))
+    for _ in range(100):
+        dark = values <= cut
+        if not counts[dark].any() or not counts[~dark].any():
+            break
+        below = np.average(values[dark], weights=counts[dark])
+        above = np.average(values[~dark], weights=counts[~dark])
+        before, cut = cut, (above - below) / (np.log(above) - np.log(below))
+        if abs(cut - before) < 1e-3:
+            break
+    return float(low + (high - low) * cut / 2)
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """The physical range, `lower` to `upper`, that -1 … 1 stands for."""
+
+    lower: float
+    upper: float
+
+    def normalize(self, array) -> np.ndarray:
+        """float32 in [-1, 1]; values outside the range are clipped."""
+        scaled = (np.asarray(array, dtype=np.float32) - np.float32(self.lower)) * np.float32(2 / self._width())
+        return np.clip(scaled - 1, -1, 1, out=scaled)
+
+    def denormalize(self, array) -> np.ndarray:
+        """float32 in physical units: the inverse of `normalize`, not clipped."""
+        return (np.asarray(array, dtype=np.float32) + 1) * np.float32(self._width() / 2) + np.float32(self.lower)
+
+    def _width(self) -> float:
+        return max(float(self.upper) - float(self.lower), 1e-6)
+
+
+_RANGES = {
+    "percentile": (0.5, 99.5),
+    "median": (0.0, 3.0),
+    "window": (None, None),
+    "hounsfield": (-1024.0, 3071.0),
+    "as_is": (-1.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class IntensityRange:
+    """How the range of a volume is found.
+
+    "percentile": `lower` and `upper` in percent of the voxels of the foreground (`body_mask`), default 0.5 and 99.5;
+    "median": multiples of the median of the foreground, default 0 and 3 (steadier than percentiles where disease or
+    fluid fills the tails);
+    "window": the given physical values; "hounsfield": likewise, default -1024 and 3071 HU; "as_is": the values lie in
+    [-1, 1] already. ValueError for another kind, a missing or an inverted range.
+    """
+
+    kind: Literal["percentile", "median", "window", "hounsfield", "as_is"] = "percentile"
+    lower: float | None = None
+    upper: float | None = None
+
+    def __post_init__(self):
+        if self.kind not in _RANGES:
+            raise ValueError(f"an intensity range is one of {', '.join(_RANGES)}, not {self.kind!r}")
+        lower, upper = _RANGES[self.kind]
+        if self.kind != "as_is":
+            lower = lower if self.lower is None else float(self.lower)
+            upper = upper if self.upper is None else float(self.upper)
+        if lower is None or upper is None or not lower < upper:
+            raise ValueError(f"a {self.kind} range needs lower < upper, not {lower} and {upper}")
+        if self.kind == "percentile" and not (0 <= lower and upper <= 100):
+            raise ValueError(f"percentiles lie between 0 and 100, not {lower} and {upper}")
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+
+    def measure(self, volume: Volume) -> Intensity:
+        """The physical range of `volume`; the same for every order and sense of its axes."""
+        if self.kind not in ("percentile", "median"):
+            return Intensity(self.lower, self.upper)
+        voxels = volume.canonical().voxels
+        step = max(1, int(np.ceil((voxels.size / MEASURED_VOXELS) ** (1 / 3))))
+        voxels = voxels[tuple(slice(None, None, min(step, max(n // 16, 1))) for n in voxels.shape)]
+        values = voxels[foreground(voxels)]
+        values = values if values.size else voxels
+        if self.kind == "median":
+            low, high = np.median(values) * np.array([self.lower, self.upper])
+        else:
+            low, high = np.percentile(values, [self.lower, self.upper])
+        if not low < high:
+            low, high = voxels.min(), voxels.max()
+        return Intensity(float(low), float(high))

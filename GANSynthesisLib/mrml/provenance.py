@@ -1,0 +1,71 @@
+"""Where an output comes from, written on its node as attributes, which are saved and read with the scene."""
+
+import json
+from datetime import datetime, timezone
+
+from GANSynthesisLib import __version__
+
+NOTICE = "synthetic - research only, not for diagnosis"
+_JSON_VALUES = ("Inputs", "InputHashes", "Settings", "Warnings", "Quality")
+
+
+def provenance(task: str, model, reports: list[dict], warnings: list[str], nodes: dict) -> dict[str, str]:
+    """Attributes `GANSynthesis.*` of everything that one run gives.
+
+    task: what was asked for. model: the `models.Model`. reports: of the `inference.Result`, one per item of a
+    sequence, else one. nodes: role -> input node. Values are text; `Inputs`, `InputHashes` (a list per role for a
+    sequence), `Settings`, `Warnings` and, of a registration, `Quality` are JSON.
+    """
+    first = reports[0]
+    hashes = {role: [each["inputs"][role].get("hash", "") for each in reports] for role in first.get("inputs", {})}
+    if len(reports) == 1:
+        hashes = {role: each[0] for role, each in hashes.items()}
+    settings = dict(first.get("settings", {}))
+    settings.update({key: first[key] for key in ("device", "precision", "seed", "tile") if key in first})
+    content = {
+        "Task": task,
+        "Model": model.card.name,
+        "ModelHash": model.sha256,
+        "System": model.card.system,
+        "Inputs": _json({role: {"name": node.GetName(), "id": node.GetID()} for role, node in nodes.items()}),
+        "InputHashes": _json(hashes),
+        "Settings": _json(settings),
+        "Warnings": _json(warnings),
+        "Version": __version__,
+        "Date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "Synthetic": "true",
+        "Notice": NOTICE,
+    }
+    quality = {key: first[key] for key in ("quality", "quality_meaning", "folding_fraction") if key in first}
+    if quality:
+        content["Quality"] = _json(quality)
+    return {f"GANSynthesis.{name}": value for name, value in content.items()}
+
+
+def write_provenance(node, attributes: dict[str, str]) -> None:
+    """Put the attributes on the node, and say the same in words in its description (the tool tip in module Data)."""
+    for name, value in attributes.items():
+        node.SetAttribute(name, value)
+    inputs = json.loads(attributes["GANSynthesis.Inputs"])
+    origin = ", ".join(f"'{each['name']}' ({role})" for role, each in inputs.items())
+    node.SetDescription(
+        f"{attributes['GANSynthesis.Notice'].capitalize()}. "
+        f"Made by GANSynthesis {attributes['GANSynthesis.Version']}, "
+        f"model {attributes['GANSynthesis.Model']} ({attributes['GANSynthesis.ModelHash'][:12]}), "
+        f"{f'from {origin}, ' if origin else ''}{attributes['GANSynthesis.Date']}."
+    )
+
+
+def read_provenance(node) -> dict:
+    """Name (without `GANSynthesis.`) -> value of a node's provenance, JSON values parsed; empty for other nodes."""
+    found = {}
+    for name in node.GetAttributeNames():
+        if name.startswith("GANSynthesis."):
+            value, short = node.GetAttribute(name), name.removeprefix("GANSynthesis.")
+            found[short] = json.loads(value) if short in _JSON_VALUES else value
+    return found
+
+
+def _json(value) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+

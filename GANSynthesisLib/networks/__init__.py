@@ -1,0 +1,1 @@
+"""Networks: translators, discriminators, segmentors, registration and generation nets; tensors (B, C, D, H, W)."""

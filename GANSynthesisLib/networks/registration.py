@@ -1,0 +1,165 @@
+"""Registration nets: keypoints with a closed-form linear fit, then a dense displacement; warping in millimeters.
+
+Geometry of this file: an image (B, C, D, H, W) lies on a grid of isotropic `spacing` mm whose axes are R, A, S and
+whose center is the origin. Points and displacements are (B, 3, D, H, W) in mm, components x, y, z.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from GANSynthesisLib.networks.translation import UNetBody
+
+
+def grid_points(shape: tuple[int, int, int], spacing: float, device=None) -> torch.Tensor:
+    """Coordinates of the voxel centers, (1, 3, D, H, W) in mm from the grid's center."""
+    axes = [(torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2) * spacing for size in shape]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([x, y, z])[None]
+
+
+def sample(image: torch.Tensor, points: torch.Tensor, spacing: float, outside: float = 0.0) -> torch.Tensor:
+    """Linear interpolation of an image at points in mm; `outside` (one value) beyond the image."""
+    sizes = torch.tensor([image.shape[4], image.shape[3], image.shape[2]], device=image.device)
+    scaled = points.float().movedim(1, -1) / (spacing * (sizes - 1) / 2)
+    return F.grid_sample(image.float() - outside, scaled, mode="bilinear", align_corners=True) + outside
+
+
+def apply_linear(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """(B, 4, 4) matrices on (B or 1, 3, …) points."""
+    flat = points.flatten(2).expand(matrix.shape[0], -1, -1)
+    moved = matrix[:, :3, :3] @ flat + matrix[:, :3, 3:]
+    return moved.view(matrix.shape[0], 3, *points.shape[2:])
+
+
+def centers_of_mass(weights: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """(B, K, D, H, W) nonnegative weights -> (B, K, 3) centers in mm."""
+    flat = weights.float().flatten(2)
+    return flat @ points[0].flatten(1).T / flat.sum(2, keepdim=True).clamp(min=1e-6)
+
+
+def fit_linear(
+    source: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, kind: str, ridge: float = 4.0
+) -> torch.Tensor:
+    """Least-squares map of points source -> target, (B, K, 3) in mm, weights (B, K) -> matrices (B, 4, 4).
+
+    `kind` is translation, rigid (Kabsch 1976) or affine. `ridge` in mm² per unit weight pulls the linear part toward
+    the identity, so that points which have not spread yet still give a sensible map.
+    """
+    total = weights.sum(1)[:, None, None]
+    share = weights[:, :, None] / total
+    source_mean, target_mean = (share * source).sum(1), (share * target).sum(1)
+    a, b = source - source_mean[:, None], target - target_mean[:, None]
+    pull = ridge * torch.eye(3, device=source.device)
+    covariance = (share * b).transpose(1, 2) @ a + pull
+    if kind == "translation":
+        linear = torch.eye(3, device=source.device).expand(source.shape[0], 3, 3)
+    elif kind == "rigid":
+        u, _, v = torch.linalg.svd(covariance)
+        handedness = torch.det(u @ v).sign()
+        flip = torch.ones(source.shape[0], 3, device=source.device)
+        flip = torch.cat([flip[:, :2], handedness[:, None]], 1)
+        linear = u @ torch.diag_embed(flip) @ v
+    else:
+        linear = torch.linalg.solve((share * a).transpose(1, 2) @ a + pull, covariance, left=False)
+    matrix = torch.eye(4, device=source.device).repeat(source.shape[0], 1, 1)
+    matrix = matrix.clone()
+    matrix[:, :3, :3] = linear
+    matrix[:, :3, 3] = target_mean - (linear @ source_mean[:, :, None])[:, :, 0]
+    return matrix
+
+
+class HalfResolution(nn.Module):
+    """A U-Net that works on every second voxel: (B, C, D, H, W) -> (B, out, D/2, H/2, W/2) in fp32.
+
+    Keypoints and displacements are smooth; the full grid would cost eight times as much and say no more.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, width: int, levels: int = 3):
+        super().__init__()
+        self.stem = nn.Conv3d(in_channels, width, 4, stride=2, padding=1)
+        self.body = UNetBody(3, width, width, levels)
+        self.last = nn.Conv3d(width, out_channels, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.body(F.leaky_relu(self.stem(image), 0.1))
+        with torch.autocast(image.device.type, enabled=False):
+            return self.last(features.float())
+
+
+def to_size(image: torch.Tensor, shape) -> torch.Tensor:
+    """Trilinear interpolation to another number of voxels over the same field of view."""
+    return F.interpolate(image.float(), size=tuple(shape), mode="trilinear", align_corners=False)
+
+
+class KeypointEncoder(nn.Module):
+    """Image -> keypoints in mm and structure logits.
+
+    Keypoints are centers of mass of learned heat maps, the closed-form head of KeyMorph (Wang 2023, MELBA); structures
+    are anatomical parts that labels of the training cases name (none without labels).
+    """
+
+    def __init__(self, keypoints: int, structures: int, width: int):
+        super().__init__()
+        self.keypoints = keypoints
+        self.net = HalfResolution(1, keypoints + structures, width)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """-> heat maps (B, K, D/2, H/2, W/2) that sum to 1, structure logits (B, S, D, H, W)."""
+        answer = self.net(image)
+        heat = answer[:, : self.keypoints]
+        structures = answer[:, self.keypoints :]
+        if structures.shape[1]:
+            structures = to_size(structures, image.shape[2:])
+        else:
+            structures = image[:, :0]
+        return heat.flatten(2).softmax(2).view_as(heat), structures
+
+
+class RegistrationGenerator(nn.Module):
+    """(moving, fixed) -> linear matrix and dense displacement: fixed points x go to matrix · (x + u(x)).
+
+    moving, fixed: (B, 1, D, H, W) in [−1, 1] on one centered grid.
+    """
+
+    def __init__(self, spacing: float, linear: str, dense: bool, keypoints: int, structures: int, width: int):
+        super().__init__()
+        self.spacing, self.linear, self.dense, self.structures = spacing, linear, dense, structures
+        self.fixed_encoder = KeypointEncoder(keypoints, structures, width)
+        self.moving_encoder = KeypointEncoder(keypoints, structures, width)
+        if dense:
+            self.refiner = HalfResolution(2 + 2 * structures, 3, width)
+            nn.init.zeros_(self.refiner.last.weight)
+            nn.init.zeros_(self.refiner.last.bias)
+
+    def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
+        """-> matrix (B, 4, 4), displacement (B, 3, D, H, W) mm, points (B, 3, D, H, W) the whole map, linear_points,
+        fixed_structures and moving_structures: logits (B, S, D, H, W)."""
+        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
+        fixed_heat, fixed_structures = self.fixed_encoder(fixed)
+        moving_heat, moving_structures = self.moving_encoder(moving)
+        count, structures = fixed_heat.shape[1], self.structures
+        coarse = grid_points(tuple(fixed_heat.shape[2:]), 2 * self.spacing, fixed.device)
+        fixed_parts, moving_parts = fixed_structures.sigmoid(), moving_structures.sigmoid()
+        # A structure's center counts as much as all free keypoints: it is the one point labels vouch for.
+        weights = torch.cat([torch.ones(count), torch.full((structures,), float(count))]).to(fixed.device)
+        matrix = fit_linear(
+            torch.cat([centers_of_mass(fixed_heat, coarse), centers_of_mass(fixed_parts, points)], 1),
+            torch.cat([centers_of_mass(moving_heat, coarse), centers_of_mass(moving_parts, points)], 1),
+            weights.expand(fixed.shape[0], -1), self.linear,
+        )
+        linear_points = apply_linear(matrix, points)
+        displacement = torch.zeros_like(linear_points)
+        if self.dense:
+            # The linear stage learns from its own losses; the refiner must not pull it about.
+            pulled = sample(moving, linear_points.detach(), self.spacing, -1)
+            parts = sample(moving_parts, linear_points, self.spacing).detach() if structures else pulled[:, :0]
+            inputs = torch.cat([pulled, fixed, parts, fixed_parts.detach()], 1)
+            displacement = to_size(self.refiner(inputs), fixed.shape[2:])
+        whole = apply_linear(matrix.detach() if self.dense else matrix, points + displacement)
+        return {
+            "matrix": matrix, "displacement": displacement, "points": whole, "linear_points": linear_points,
+            "fixed_structures": fixed_structures, "moving_structures": moving_structures,
+        }

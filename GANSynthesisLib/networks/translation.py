@@ -1,0 +1,135 @@
+"""Image-to-image networks: U-Net (Ronneberger 2015) and the residual generator of CycleGAN (Johnson 2016)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from GANSynthesisLib.networks.slabs import flatten_slab, unflatten_slab
+
+BACKBONES = ("unet", "resnet")
+
+
+def convolution(dimensions: int) -> type[nn.Module]:
+    return {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm (Wu and He 2018): the same at every batch size, unlike BatchNorm at the batch of 1–2 of 3D."""
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
+class Translator(nn.Module):
+    """Image in, image or class scores out, in one of the three contexts.
+
+    Forward: (B, in_channels, D, H, W) -> (B, out_channels, D, H, W) in fp32. 2D (D = 1) and 2.5D (D = slab) fold the
+    slices into channels of a 2D network and give back as many slices; 3D is volumetric. The last layer is linear and
+    runs in fp32: bf16 steps of ±1 would be 8 HU wide on a CT range.
+    """
+
+    def __init__(self, in_channels, out_channels, context="2D", slab=1, width=32, backbone="unet", levels=4, blocks=9):
+        super().__init__()
+        self.volumetric = context == "3D"
+        dimensions, slices = (3, 1) if self.volumetric else (2, slab if context == "2.5D" else 1)
+        self.slices, self.out_channels = slices, out_channels
+        body = {"unet": UNetBody, "resnet": ResNetBody}[backbone]
+        extent = {"levels": levels} if backbone == "unet" else {"blocks": blocks}
+        self.body = body(dimensions, in_channels * slices, width, **extent)
+        self.last = convolution(dimensions)(width, out_channels * slices, kernel_size=1 if backbone == "unet" else 3,
+                                            padding=0 if backbone == "unet" else 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        flat = image if self.volumetric else flatten_slab(image, self.slices)
+        features = self.body(flat)
+        with torch.autocast(image.device.type, enabled=False):
+            answer = self.last(features.float())
+        return answer if self.volumetric else unflatten_slab(answer, self.slices)
+
+
+class UNetBody(nn.Module):
+    """Encoder-decoder with skips; `levels` halvings, channels doubling to 8 × width. Any input size."""
+
+    def __init__(self, dimensions: int, in_channels: int, width: int, levels: int = 4):
+        super().__init__()
+        channels = [width * min(2**level, 8) for level in range(levels + 1)]
+        self.levels, self.dimensions = levels, dimensions
+        self.encoders = nn.ModuleList(
+            [DoubleConvolution(dimensions, in_channels, channels[0])]
+            + [DoubleConvolution(dimensions, a, b) for a, b in zip(channels, channels[1:], strict=False)]
+        )
+        self.decoders = nn.ModuleList(
+            [DoubleConvolution(dimensions, a + b, a) for a, b in zip(channels, channels[1:], strict=False)]
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        padded, crop = pad_to_multiple(image, 2**self.levels)
+        skips = []
+        features = padded
+        for level, encoder in enumerate(self.encoders):
+            if level:
+                pool = nn.functional.avg_pool2d if self.dimensions == 2 else nn.functional.avg_pool3d
+                features = pool(features, 2)
+            features = encoder(features)
+            skips.append(features)
+        for level in reversed(range(self.levels)):
+            # Nearest upsampling followed by a convolution: transposed convolutions leave checkerboards (Odena 2016).
+            features = nn.functional.interpolate(features, scale_factor=2, mode="nearest")
+            features = self.decoders[level](torch.cat([skips[level], features], 1))
+        return features[crop]
+
+
+class DoubleConvolution(nn.Sequential):
+    """Twice convolution, GroupNorm, leaky ReLU."""
+
+    def __init__(self, dimensions: int, in_channels: int, out_channels: int):
+        layer = convolution(dimensions)
+        super().__init__(
+            layer(in_channels, out_channels, 3, padding=1, bias=False), group_norm(out_channels), nn.LeakyReLU(0.1),
+            layer(out_channels, out_channels, 3, padding=1, bias=False), group_norm(out_channels), nn.LeakyReLU(0.1),
+        )
+
+
+class ResNetBody(nn.Module):
+    """Two stride-2 convolutions, residual blocks, two upsamplings (Johnson 2016; 9 blocks in Zhu 2017)."""
+
+    def __init__(self, dimensions: int, in_channels: int, width: int, blocks: int = 9):
+        super().__init__()
+        layer, deep = convolution(dimensions), 4 * width
+
+        def step(a, b, size, stride=1):
+            return nn.Sequential(layer(a, b, size, stride, size // 2, bias=False), group_norm(b), nn.ReLU())
+
+        self.down = nn.Sequential(
+            step(in_channels, width, 7 if dimensions == 2 else 5), step(width, 2 * width, 3, 2),
+            step(2 * width, deep, 3, 2),
+        )
+        self.blocks = nn.Sequential(*[ResidualBlock(dimensions, deep) for _ in range(blocks)])
+        up = nn.Upsample(scale_factor=2, mode="nearest")
+        self.up = nn.Sequential(up, step(deep, 2 * width, 3), up, step(2 * width, width, 3))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        padded, crop = pad_to_multiple(image, 4)
+        return self.up(self.blocks(self.down(padded)))[crop]
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, dimensions: int, channels: int):
+        super().__init__()
+        layer = convolution(dimensions)
+        self.body = nn.Sequential(
+            layer(channels, channels, 3, padding=1, bias=False), group_norm(channels), nn.ReLU(),
+            layer(channels, channels, 3, padding=1, bias=False), group_norm(channels),
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features + self.body(features)
+
+
+def pad_to_multiple(image: torch.Tensor, multiple: int) -> tuple[torch.Tensor, tuple]:
+    """Edge-padded at the far sides so that every spatial size divides; with the slices that crop it back."""
+    sizes = image.shape[2:]
+    padding = [amount for size in reversed(sizes) for amount in (0, -size % multiple)]
+    crop = (slice(None), slice(None), *(slice(0, size) for size in sizes))
+    return (nn.functional.pad(image, padding, mode="replicate") if any(padding) else image), crop

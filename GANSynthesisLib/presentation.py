@@ -1,0 +1,109 @@
+"""What a panel says of models and choices, in the user's language: words and checks, no widgets.
+
+Runs without Slicer, where the words stay English. Light: nothing here needs torch or SimpleITK.
+"""
+
+import html
+from collections.abc import Sequence
+
+from GANSynthesisLib.card import Card, Port
+
+try:
+    from slicer.i18n import tr as _
+except ImportError:  # outside Slicer
+
+    def _(text: str) -> str:
+        return text
+
+
+def task_titles() -> dict[str, str]:
+    """The tasks that a panel offers, in its order, with the words for them."""
+    return {
+        "synthesize": _("Synthesize"),
+        "segment": _("Segment"),
+        "register": _("Register"),
+        "generate": _("Generate"),
+    }
+
+
+def output_ports(card: Card, task: str) -> list[Port]:
+    """The outputs of a model that belong to a task: for `segment` its segmentations, else all the others."""
+    return [port for port in card.outputs if port.is_segmentation == (task == "segment")]
+
+
+def input_ports(card: Card, task: str) -> list[Port]:
+    """The inputs that a model needs for a task, in the card's order."""
+    needed = {role for port in output_ports(card, task) for role in port.needs}
+    return [port for port in card.inputs if port.name in needed or not needed]
+
+
+def port_title(port: Port) -> str:
+    """How an input is called: "Input (T1)", "Fixed (MR)"."""
+    roles = {"source": _("Input"), "target": _("Input"), "fixed": _("Fixed"), "moving": _("Moving")}
+    title = roles.get(port.name, port.name)
+    return f"{title} ({port.modality})" if port.modality and port.modality != title else title
+
+
+def card_summary(card: Card, task: str) -> str:
+    """What a user must know of a model before applying it to a task, as rich text."""
+    takes = ", ".join(port.modality or port.name for port in input_ports(card, task))
+    gives = ", ".join(port.modality or port.name for port in output_ports(card, task))
+    rows = [
+        (_("Takes"), takes),
+        (_("Gives"), gives),
+        (_("Anatomy"), card.anatomy),
+        (_("Scores"), ", ".join(_scores(card.metrics)) or _("not measured")),
+        (_("License"), card.licence or _("not stated")),
+    ]
+    cells = "".join(f"<tr><td>{title}:&nbsp;</td><td>{html.escape(text)}</td></tr>" for title, text in rows if text)
+    warning = _("For research only, not for diagnosis.")
+    return f"<p>{html.escape(card.description)}</p><table>{cells}</table><p><b>{warning}</b></p>"
+
+
+def _scores(metrics: dict, prefix: str = "") -> list[str]:
+    """ "name: value" of every number among the metrics, those of a nested dictionary with its name before theirs."""
+    found = []
+    for name, value in metrics.items():
+        title = f"{prefix}{name}".replace("_", " ")
+        if isinstance(value, dict):
+            found += _scores(value, f"{title} ")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found.append(f"{title}: {value:.4g}")
+    return found
+
+
+def no_model_sentence(folder) -> str:
+    """What to do where not a single model is installed."""
+    sentence = _("No model is installed: put a model file (.safetensors) into {folder} and open this module again.")
+    return sentence.format(folder=folder)
+
+
+def what_is_missing(ports: Sequence[Port], nodes: Sequence, output=None) -> str:
+    """One sentence on why a model cannot be applied to the chosen nodes; empty where it can.
+
+    nodes: the volume node chosen for each port, or None; fewer nodes than ports means that the panel has no room for
+    them all. output: the volume node chosen to take the result, or None.
+    """
+    if len(ports) > len(nodes):
+        return _("This model takes {count} inputs, more than the panel has: run it from the Python console.").format(
+            count=len(ports)
+        )
+    chosen: dict[str, str] = {}
+    for port, node in zip(ports, nodes, strict=False):
+        title = port_title(port)
+        if node is None:
+            if port.optional:
+                continue
+            return _("Select a volume for: {input}.").format(input=title)
+        if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
+            return _("The volume '{name}' is empty: select another one.").format(name=node.GetName())
+        if node.GetID() in chosen:
+            return _("'{name}' is selected for both {first} and {second}: select two different volumes.").format(
+                name=node.GetName(), first=chosen[node.GetID()], second=title
+            )
+        chosen[node.GetID()] = title
+    if output is not None and output.GetID() in chosen:
+        return _("The output '{name}' is also an input: select another one, or create a new one.").format(
+            name=output.GetName()
+        )
+    return ""

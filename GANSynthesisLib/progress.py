@@ -1,0 +1,21 @@
+"""How long work reports and is stopped: a progress callable, a question asked between steps, and one exception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[float, str], None]  # fraction 0 … 1, one line of text
+IsCancelled = Callable[[], bool]
+
+
+class Cancelled(RuntimeError):
+    """The user stopped the work; nothing half-made was left behind."""
+
+
+def silent(fraction: float, text: str) -> None:
+    """A progress callable for those who do not listen."""
+
+
+def never() -> bool:
+    """A cancel question that is always answered no."""
+    return False

@@ -1,0 +1,57 @@
+"""The list of systems: one line per method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from GANSynthesisLib.systems.base import System
+
+_PLACES = {
+    "paired": ("GANSynthesisLib.systems.paired", "Paired"),
+    "cyclegan": ("GANSynthesisLib.systems.cyclegan", "CycleGAN"),
+    "segmentor": ("GANSynthesisLib.systems.segmentor", "Segmentor"),
+    "wgan_registration": ("GANSynthesisLib.systems.wgan_registration", "WGANRegistration"),
+    "wgan": ("GANSynthesisLib.systems.wgan", "WGAN"),
+}
+
+
+class UnknownSystem(ValueError):
+    """No system has that name; the message lists those there are."""
+
+
+def names() -> tuple[str, ...]:
+    return tuple(_PLACES)
+
+
+def system_class(name: str) -> type[System]:
+    from importlib import import_module
+
+    if name not in _PLACES:
+        raise UnknownSystem(f"there is no system {name!r}; there are: {', '.join(_PLACES)}.")
+    place, attribute = _PLACES[name]
+    return getattr(import_module(place), attribute)
+
+
+def systems() -> dict[str, type[System]]:
+    """All systems by name."""
+    return {name: system_class(name) for name in _PLACES}
+
+
+def build_system(name: str, settings: dict) -> System:
+    """A system with fresh weights; settings by name, checked against their ranges."""
+    chosen = system_class(name)
+    return chosen(chosen.Settings.parse(settings))
+
+
+def describe_systems() -> list[dict]:
+    """JSON-able description of every system: name, task, roles, turns, settings with ranges, citation."""
+    described = []
+    for name, chosen in systems().items():
+        described.append({
+            "name": name, "title": chosen.title, "task": chosen.task, "roles": list(chosen.roles),
+            "optional_roles": list(chosen.optional_roles), "turns": list(chosen.turns),
+            "summary": " ".join((chosen.__doc__ or "").split()), "citation": chosen.citation,
+            "settings": chosen.Settings.describe(),
+        })
+    return described

@@ -1,0 +1,295 @@
+"""Registration by regression with a Wasserstein critic that judges alignment."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+
+from GANSynthesisLib.networks.discriminators import Critic
+from GANSynthesisLib.networks.registration import (
+    RegistrationGenerator,
+    apply_linear,
+    centers_of_mass,
+    fit_linear,
+    grid_points,
+    sample,
+)
+from GANSynthesisLib.objectives.adversarial import discriminator_loss, generator_loss, gradient_penalty
+from GANSynthesisLib.objectives.deformation import bending_energy, multiscale_dice
+from GANSynthesisLib.objectives.segmentation import soft_dice
+from GANSynthesisLib.systems.base import Batch, Losses, System
+from GANSynthesisLib.systems.settings import Settings, setting
+from GANSynthesisLib.systems.translation import RANGE_HELP
+
+
+@dataclasses.dataclass(frozen=True)
+class RegistrationSettings(Settings):
+    context: str = setting("3D", "registration is volumetric", choices=("3D",))
+    patch: tuple[int, ...] = setting(
+        (48, 48, 48), "depth, rows, columns of the working grid (even numbers)", low=16, high=256
+    )
+    spacing: tuple[float, ...] = setting((2.0,), "voxel size of the working grid in mm", low=0.2, high=20)
+    width: int = setting(12, "channels of the first layer of each net", low=4, high=128, common=True)
+    batch: int = setting(2, "pairs per turn", low=1, high=64, common=True)
+    beta1: float = setting(0.9, "first moment decay of Adam", low=0, high=0.999)
+    pool: int = setting(0, "past fakes shown again; not used by the critic here", low=0, high=0)
+    fixed_modality: str = setting("fixed", "modality of the fixed image, for the card", common=True)
+    moving_modality: str = setting("moving", "modality of the moving image, for the card", common=True)
+    fixed_intensity: str = setting("percentile:0.5:99.5", "fixed intensities that become −1…1: " + RANGE_HELP)
+    moving_intensity: str = setting("percentile:0.5:99.5", "moving intensities that become −1…1: " + RANGE_HELP)
+    anatomy: str = setting("", "anatomy and preparation of the training images, for the card", common=True)
+    start: str = setting(
+        "center", "what is laid on each other first: image centers, or centers of the foreground",
+        choices=("center", "foreground"),
+    )
+    linear: str = setting("affine", "linear part", choices=("translation", "rigid", "affine"), common=True)
+    dense: bool = setting(True, "add a dense displacement to the linear part", common=True)
+    keypoints: int = setting(32, "learned keypoints the linear part is fitted to", low=4, high=256)
+    aligned: bool = setting(
+        False, "training pairs are aligned (co-registered): misalignment is simulated and its truth supervised",
+        common=True,
+    )
+    structures: int = setting(
+        0, "label channels that are structures to be found in both images (the first ones; 0 without labels)",
+        low=0, high=8,
+    )
+    simulated_shift: float = setting(10.0, "largest simulated shift in mm", low=0, high=100)
+    simulated_rotation: float = setting(10.0, "largest simulated rotation in degrees", low=0, high=90)
+    simulated_scale: float = setting(0.08, "largest simulated scaling, as a fraction", low=0, high=0.5)
+    simulated_bend: float = setting(3.0, "size of the simulated dense displacement in mm", low=0, high=20)
+    contrast: float = setting(0.0, "probability of a random intensity curve on each image", low=0, high=1)
+    critic_turns: int = setting(1, "turns of the critic for one of the generator", low=1, high=20)
+    critic_width: int = setting(8, "channels of the critic's first layer", low=4, high=64)
+    adversarial_weight: float = setting(0.05, "weight of the critic's score", low=0, high=100, common=True)
+    gradient_penalty_weight: float = setting(10.0, "weight of the gradient penalty", low=0, high=1000)
+    truth_weight: float = setting(1.0, "weight of the distance from the simulated truth, per mm", low=0, high=1000)
+    label_weight: float = setting(1.0, "weight of the multi-scale label overlap", low=0, high=1000, common=True)
+    structure_weight: float = setting(1.0, "weight of finding the structures in each image", low=0, high=1000)
+    smoothness_weight: float = setting(
+        10.0, "weight of the bending energy: larger is stiffer", low=0, high=1e6, common=True
+    )
+
+
+class WGANRegistration(System):
+    """Registration of a moving to a fixed image by a generator that regresses the transform and a Wasserstein critic
+    that scores the alignment of the pair (Yan 2018), here with a dense displacement on top of the linear part.
+
+    Needs `fixed` and `moving`. Two kinds of supervision: aligned pairs, whose simulated misalignment is known; or
+    `fixed_labels` and `moving_labels` (channels in matching order), through their multi-scale overlap (Hu 2018).
+    The critic sees aligned pairs as real (the pair itself, or the pair aligned by its labels) and the generator's
+    result as fake; it stays with the model, and its score is reported as quality. Changed from Yan: the linear part is
+    a closed-form fit to learned keypoints (Wang 2023) in place of a fully connected regression, and gradient penalty
+    replaces clipping.
+    """
+
+    name = "wgan_registration"
+    title = "Registration with a Wasserstein critic"
+    task = "register"
+    roles = ("fixed", "moving")
+    optional_roles = ("fixed_labels", "moving_labels")
+    turns = ("critic", "generator")
+    citation = (
+        "Yan P. et al. Adversarial Image Registration with Application for MR and TRUS Image Fusion. MLMI 2018. "
+        "Hu Y. et al. Weakly-supervised convolutional neural networks for multimodal image registration. MedIA 2018."
+    )
+    Settings = RegistrationSettings
+    criterion = "error"
+
+    def __init__(self, settings: RegistrationSettings):
+        super().__init__(settings)
+        self.spacing = settings.spacing[0]
+        self.generator = RegistrationGenerator(
+            self.spacing, settings.linear, settings.dense, settings.keypoints, settings.structures, settings.width
+        )
+        self.critic = Critic(2, 3, settings.critic_width)
+        self.turns = ("critic",) * settings.critic_turns + ("generator",)
+        self.players = {"critic": ("critic",), "generator": ("generator",)}
+        if not settings.aligned and settings.label_weight > 0:
+            self.roles = ("fixed", "moving", "fixed_labels", "moving_labels")
+        # Running scores of well-aligned and of unregistered pairs: the scale of the quality score.
+        self.register_buffer("score_aligned", torch.zeros(()))
+        self.register_buffer("score_unregistered", torch.zeros(()))
+
+    # --- simulated misalignment -------------------------------------------------------------------------------------
+
+    def _misaligned(self, batch: Batch) -> Batch:
+        """The batch with random misalignment; `truth` (B, 3, D, H, W): where each fixed point lies in the moving.
+
+        The moving image is resampled by a linear map L and the fixed one by a smooth bend N of the common anatomy, so
+        the truth is L⁻¹(N(x)) in closed form. Without aligned pairs only L is applied, as augmentation.
+        """
+        settings, fixed = self.settings, batch["fixed"]
+        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
+        linear = self._random_linear(fixed.shape[0], fixed.device)
+        bent = points + self._random_bend(fixed)
+        pulled = apply_linear(linear, points)
+        changed = dict(batch)
+        changed["fixed"] = sample(batch["fixed"], bent, self.spacing, -1)
+        changed["moving"] = sample(batch["moving"], pulled, self.spacing, -1)
+        for role, where in (("fixed_labels", bent), ("moving_labels", pulled)):
+            if role in batch:
+                changed[role] = sample(batch[role], where, self.spacing)
+        if settings.aligned:
+            changed["truth"] = apply_linear(torch.linalg.inv(linear), bent)
+            changed["aligned"] = sample(batch["moving"], bent, self.spacing, -1)
+        if settings.contrast > 0:
+            curves = {"fixed": self._random_curve(fixed), "moving": self._random_curve(fixed)}
+            for role, curve in curves.items():
+                changed[role] = curve(changed[role])
+            if "aligned" in changed:
+                changed["aligned"] = curves["moving"](changed["aligned"])
+        return changed
+
+    def _random_linear(self, count: int, device) -> torch.Tensor:
+        settings = self.settings
+
+        def uniform(limit: float) -> torch.Tensor:
+            return (torch.rand(count, 3, device=device) * 2 - 1) * limit
+
+        angle = uniform(math.radians(settings.simulated_rotation)) / math.sqrt(3)
+        zero = torch.zeros(count, device=device)
+        skew = torch.stack([zero, -angle[:, 2], angle[:, 1], angle[:, 2], zero, -angle[:, 0], -angle[:, 1],
+                            angle[:, 0], zero], 1).view(count, 3, 3)
+        matrix = torch.eye(4, device=device).repeat(count, 1, 1)
+        matrix[:, :3, :3] = torch.linalg.matrix_exp(skew) @ torch.diag_embed(1 + uniform(settings.simulated_scale))
+        matrix[:, :3, 3] = uniform(settings.simulated_shift)
+        return matrix
+
+    def _random_bend(self, image: torch.Tensor) -> torch.Tensor:
+        """Smooth random displacement (B, 3, D, H, W) in mm: noise on a grid of 5³ points, cubic-like upsampling."""
+        size = self.settings.simulated_bend
+        coarse = torch.randn(image.shape[0], 3, 5, 5, 5, device=image.device)
+        fine = F.interpolate(coarse, scale_factor=3, mode="trilinear", align_corners=True)
+        fine = F.avg_pool3d(fine, 3, 1, 1, count_include_pad=False)
+        return size * F.interpolate(fine, size=image.shape[2:], mode="trilinear", align_corners=True)
+
+    def _random_curve(self, image: torch.Tensor):
+        """A random piecewise-linear intensity curve that leaves −1 (air) alone; the same for a whole image."""
+        if torch.rand(()) >= self.settings.contrast:
+            return lambda values: values
+        knots = torch.rand(6, device=image.device) * 2 - 1
+        knots[0] = -1
+
+        def curve(values: torch.Tensor) -> torch.Tensor:
+            at = ((values + 1) / 2).clamp(0, 1) * 5
+            low = at.floor().clamp(max=4).long()
+            return torch.lerp(knots[low], knots[low + 1], at - low)
+
+        return curve
+
+    # --- turns ------------------------------------------------------------------------------------------------------
+
+    def critic_turn(self, batch: Batch) -> Losses:
+        pair = self._misaligned(batch)
+        with torch.no_grad():
+            fake = self._pair(pair, self.generator(pair["moving"], pair["fixed"])["points"])
+            aligned = pair["aligned"] if "aligned" in pair else self._aligned_by_labels(pair)
+            real = torch.cat([pair["fixed"], aligned], 1)
+        scores = self.critic(real)
+        with torch.no_grad():
+            unregistered = self.critic(torch.cat([pair["fixed"], pair["moving"]], 1))
+            self.score_aligned.lerp_(scores.mean().float(), 0.02)
+            self.score_unregistered.lerp_(unregistered.mean().float(), 0.02)
+        return {
+            "critic": discriminator_loss("wasserstein", scores, self.critic(fake)),
+            "gradient_penalty": gradient_penalty(self.critic, real, fake),
+        }
+
+    def generator_turn(self, batch: Batch) -> Losses:
+        pair = self._misaligned(batch)
+        result = self.generator(pair["moving"], pair["fixed"])
+        losses = {
+            "adversarial": generator_loss("wasserstein", self.critic(self._pair(pair, result["points"]))),
+        }
+        if self.settings.dense:
+            losses["smoothness"] = bending_energy(result["displacement"], self.spacing)
+        if "truth" in pair:
+            body = (pair["fixed"] > -1).float()
+            losses["truth"] = sum(
+                (((result[name] - pair["truth"]).square().sum(1, keepdim=True) + 1e-6).sqrt() * body).sum()
+                / body.sum().clamp(min=1)
+                for name in ("points", "linear_points")
+            ) / 2
+        if "fixed_labels" in pair:
+            present = (pair["fixed_labels"].flatten(2).amax(2) > 0.3).float()
+            losses["label"] = sum(
+                multiscale_dice(sample(pair["moving_labels"], result[name], self.spacing), pair["fixed_labels"],
+                                present)
+                for name in ("points", "linear_points")
+            ) / 2
+            if self.settings.structures:
+                losses["structure"] = self._structure_loss(result, pair)
+        return losses
+
+    def _structure_loss(self, result: dict, pair: Batch) -> torch.Tensor:
+        terms = []
+        for role in ("fixed", "moving"):
+            logits = result[f"{role}_structures"]
+            truth = pair[f"{role}_labels"][:, : self.settings.structures]
+            terms.append(F.binary_cross_entropy_with_logits(logits, truth)
+                         + 1 - soft_dice(logits.sigmoid(), truth).mean())
+        return sum(terms) / 2
+
+    def _pair(self, pair: Batch, points: torch.Tensor) -> torch.Tensor:
+        return torch.cat([pair["fixed"], sample(pair["moving"], points, self.spacing, -1)], 1)
+
+    def _aligned_by_labels(self, pair: Batch) -> torch.Tensor:
+        """Moving image laid on the fixed one by an affine fit to the centers of their labels."""
+        points = grid_points(tuple(pair["fixed"].shape[2:]), self.spacing, pair["fixed"].device)
+        fixed, moving = pair["fixed_labels"], pair["moving_labels"]
+        present = ((fixed.flatten(2).amax(2) > 0.3) & (moving.flatten(2).amax(2) > 0.3)).float()
+        present[:, 0] *= 4  # the gland's center is far better known than a landmark's
+        matrix = fit_linear(centers_of_mass(fixed, points), centers_of_mass(moving, points), present + 1e-6,
+                            "affine", ridge=40.0)
+        return sample(pair["moving"], apply_linear(matrix, points), self.spacing, -1)
+
+    # --- use --------------------------------------------------------------------------------------------------------
+
+    def validate(self, batch: Batch) -> dict[str, float]:
+        pair = self._misaligned(batch) if self.settings.aligned else batch
+        result = self.generator(pair["moving"], pair["fixed"])
+        if "truth" in pair:
+            body = (pair["fixed"] > -1).float()
+            error = (result["points"] - pair["truth"]).square().sum(1, keepdim=True).sqrt()
+            start = (grid_points(tuple(body.shape[2:]), self.spacing, body.device) - pair["truth"])
+            start = start.square().sum(1, keepdim=True).sqrt()
+            return {"error": float((error * body).sum() / body.sum()),
+                    "start_error": float((start * body).sum() / body.sum())}
+        if "fixed_labels" not in pair:
+            return {"error": float(-self.critic(self._pair(pair, result["points"])).mean())}
+        warped = sample(pair["moving_labels"], result["points"], self.spacing)
+        fixed = pair["fixed_labels"]
+        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
+        present = (fixed.flatten(2).amax(2) > 0.3) & (warped.flatten(2).amax(2) > 0.1)
+        apart = (centers_of_mass(fixed, points) - centers_of_mass(warped, points)).square().sum(2).sqrt()
+        gland = soft_dice((warped[:, :1] > 0.5).float(), (fixed[:, :1] > 0.5).float()).mean()
+        landmarks = apart[:, 1:][present[:, 1:]]
+        mean = float(landmarks.mean()) if landmarks.numel() else float("nan")
+        # One number to keep the best weights by: 1 % of Dice weighs as much as 0.1 mm of a landmark.
+        return {"error": (0 if math.isnan(mean) else mean) + 10 * (1 - float(gland)), "gland_dice": float(gland),
+                "landmark_error_mm": mean}
+
+    def preview(self, batch: Batch) -> dict[str, torch.Tensor]:
+        pair = self._misaligned(batch) if self.settings.aligned else batch
+        result = self.generator(pair["moving"], pair["fixed"])
+        return {"fixed": pair["fixed"], "moving": pair["moving"],
+                "warped": sample(pair["moving"], result["points"], self.spacing, -1)}
+
+    def apply(self, inputs: Batch) -> dict[str, torch.Tensor]:
+        """-> matrix (B, 4, 4) and displacement (B, 3, D, H, W) in mm between the centered grids; `quality` (B,): 0 the
+        critic's usual score of unregistered pairs, 1 of aligned ones."""
+        result = self.generator(inputs["moving"], inputs["fixed"])
+        score = self.critic(self._pair(inputs, result["points"]))
+        scale = (self.score_aligned - self.score_unregistered).abs().clamp(min=1e-6)
+        return {"matrix": result["matrix"], "displacement": result["displacement"],
+                "quality": (score - self.score_unregistered) / scale}
+
+    @classmethod
+    def needs(cls, settings: RegistrationSettings) -> dict[str, tuple[str, ...]]:
+        return {"transform": ("fixed", "moving"), "warped": ("fixed", "moving")}
+
+    def deployed(self) -> tuple[str, ...]:
+        return ("generator", "critic")

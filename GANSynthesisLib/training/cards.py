@@ -1,0 +1,110 @@
+"""The card of a model that has just been trained: only what the run knows."""
+
+from __future__ import annotations
+
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from GANSynthesisLib import __version__
+from GANSynthesisLib.models import Card, Port
+from GANSynthesisLib.systems.base import System
+from GANSynthesisLib.training.patches import LoadedCase
+from GANSynthesisLib.working import parse_range, parse_spacing
+
+DESCRIPTIONS = {
+    "source": "image to be translated", "target": "image of the target modality", "fixed": "image that stays in place",
+    "moving": "image that is aligned to the fixed one", "warped": "moving image on the fixed image's grid",
+    "transform": "maps fixed points to moving points", "segmentation": "label of every voxel",
+    "image": "generated image",
+}
+
+
+def training_card(
+    system: System, output: Path, *, loaded: list[LoadedCase], validation: list[LoadedCase], engine, subjects,
+    held_out, data_hash: str, precision: str, machine: str, changes: dict,
+) -> Card:
+    """Card of a finished run; `changes` sets fields (title, description, licence, anatomy, …) on top."""
+    settings = system.settings
+    needs = type(system).needs(settings)
+    roles = list(dict.fromkeys(role for wanted in needs.values() for role in wanted))
+    first = next(iter(needs.values()))
+    inputs = tuple(_input(system, role, optional=role not in first) for role in roles)
+    outputs = tuple(_output(system, name, wanted, loaded) for name, wanted in needs.items())
+    best = engine.best
+    stem = re.sub(r"[^A-Za-z0-9._+-]", "-", output.name.removesuffix(".safetensors")).lstrip(".-_+")
+    spacing = (settings.spacing[0],) * 3 if system.task == "register" else parse_spacing(
+        settings.spacing, settings.context)
+    fields = {
+        "name": stem or "model",
+        "title": system.title,
+        "description": f"{system.title}, trained by the user. Research only, not for diagnosis.",
+        "system": system.name, "task": system.task, "settings": _plain(settings.as_dict()), "inputs": inputs,
+        "outputs": outputs, "spacing": spacing, "shape": settings.window(), "context": settings.context,
+        "anatomy": getattr(settings, "anatomy", ""),
+        "training": {
+            "subjects": subjects, "held_out_subjects": held_out, "cases": len(loaded),
+            "validation_cases": len(validation), "steps": engine.step,
+            "kept_step": best["step"] if best else engine.step, "precision": precision, "data_sha256": data_hash,
+            "machine": machine, "alerts": engine.alerts,
+        },
+        "metrics": {"validation": best["numbers"] if best else _last_validation(engine.history)},
+        "citations": tuple(re.split(r"(?<=\d\.)\s+(?=[A-Z][a-z]+ [A-Z])", system.citation)),
+        "versions": software_versions(), "seed": engine.run.seed,
+    }
+    return Card(**{**fields, **changes})
+
+
+def software_versions() -> dict[str, str]:
+    found = {"GANSynthesis": __version__, "python": platform.python_version()}
+    for package in ("torch", "monai", "lightning-fabric", "SimpleITK", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _plain(settings: dict) -> dict:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+def _last_validation(history: list[dict]) -> dict:
+    for row in reversed(history):
+        found = {name.split("/", 1)[1]: value for name, value in row.items() if name.startswith("validation/")}
+        if found:
+            return found
+    return {}
+
+
+def _input(system: System, role: str, optional: bool) -> Port:
+    settings = system.settings
+    if role in ("fixed", "moving", "target"):
+        modality, text = getattr(settings, f"{role}_modality"), getattr(settings, f"{role}_intensity")
+    else:
+        modality = role if role in getattr(settings, "sources", ()) and role != "source" else settings.modality
+        text = settings.intensity
+    chosen = parse_range(text)
+    intensity = {"kind": chosen.kind, "lower": chosen.lower, "upper": chosen.upper}
+    return Port(role, modality, description=DESCRIPTIONS.get(role, ""), intensity=intensity, optional=optional)
+
+
+def _output(system: System, name: str, needs: tuple[str, ...], loaded: list[LoadedCase]) -> Port:
+    settings, description = system.settings, DESCRIPTIONS.get(name, "")
+    if name == "segmentation":
+        names = dict(enumerate(settings.labels))
+        return Port(name, "", description=description, label_names={v: n for v, n in names.items() if v}, needs=needs)
+    if name == "transform":
+        return Port(name, "", "mm", description, needs=needs)
+    if name == "warped":
+        return Port(name, settings.moving_modality, description=description, needs=needs)
+    role = "target" if name == "target" else "image"
+    modality = settings.target_modality if name == "target" else settings.modality
+    text = settings.target_intensity if name == "target" else settings.intensity
+    ranges = [case.intensity[role] for case in loaded if role in case.intensity]
+    lower, upper = (float(value) for value in np.mean(ranges, 0))
+    unit = getattr(settings, "target_unit", "") or ("HU" if parse_range(text).kind == "hounsfield" else "")
+    return Port(name, modality, unit, description, {"kind": "window", "lower": lower, "upper": upper}, needs=needs)

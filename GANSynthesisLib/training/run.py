@@ -1,0 +1,147 @@
+"""One training run from a folder of cases to a model file."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from GANSynthesisLib.devices import choose_device
+from GANSynthesisLib.models import save_model
+from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress, never, silent
+from GANSynthesisLib.systems import build_system, system_class
+from GANSynthesisLib.training.cards import training_card
+from GANSynthesisLib.training.cases import Case, DataError, find_cases, split_subjects
+from GANSynthesisLib.training.checkpoint import load_checkpoint
+from GANSynthesisLib.training.engine import Alert, Engine, Run
+from GANSynthesisLib.training.patches import PatchSampler, check_roles, load_case
+
+__all__ = ["Alert", "Cancelled", "run_folder", "train"]
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+def run_folder(output: Path) -> Path:
+    """Where a run keeps checkpoint, curves and previews: beside the model it makes."""
+    output = Path(output)
+    return output.with_name(output.name.removesuffix(".safetensors") + ".run")
+
+
+def train(
+    system_name: str,
+    data: Path,
+    output: Path,
+    *,
+    settings: dict | None = None,
+    steps: int = 2000,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32",
+    resume: bool = False,
+    card: dict | None = None,
+    progress: Progress | None = None,
+    cancelled: IsCancelled | None = None,
+) -> Path:
+    """Train a system on the cases of `data` and write a model with its card to `output` (`.safetensors`).
+
+    data: a folder with one subfolder per role, or a CSV manifest. settings: names and values of the system's settings.
+    card: fields of the card to set (title, description, licence, …). progress(fraction 0…1, text) is called after
+    every step; cancelled() is asked before. With `resume` a run goes on from its last checkpoint; on a CPU it ends
+    with the same bits as an uninterrupted one. Raises SettingsError, DataError, CheckpointError (before any work),
+    Alert (training broke down), Cancelled.
+    """
+    from lightning_fabric import Fabric
+
+    output = Path(output)
+    if output.suffix != ".safetensors":
+        raise DataError(f"The model file {output} must end in .safetensors.")
+    if steps < 1:
+        raise DataError(f"steps is {steps}: give at least one step.")
+    chosen = system_class(system_name)
+    parsed = chosen.Settings.parse(settings or {})
+    torch.manual_seed(seed)
+    system = build_system(system_name, parsed.as_dict())
+    optional = tuple(role for role in chosen.optional_roles if role not in system.roles)
+    found = find_cases(data, system.roles, optional, system.paired)
+    if not system.paired:
+        _forget_unwanted_labels(found, system)
+    training, held_out = split_subjects(found, parsed.validation_fraction, seed)
+    say = progress or silent
+    say(0.0, f"reading {len(found)} cases")
+    loaded, kept = [load_case(case, system) for case in training], [load_case(case, system) for case in held_out]
+    check_roles(loaded, system)
+
+    folder = run_folder(output)
+    if not resume and folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator, index = choose_device(device)
+    fabric = Fabric(accelerator=accelerator, devices=index, precision=PRECISIONS[precision])
+    fabric.launch()
+    sampler = PatchSampler(loaded, system, seed + 7919 * fabric.global_rank)
+    batches = PatchSampler(kept, system, seed).validation_batches(fabric.device) if kept else []
+    started = time.monotonic()
+    first = 0
+
+    def report(step: int, text: str) -> None:
+        left = (time.monotonic() - started) / max(step - first, 1) * (steps - step)
+        say(step / steps, f"step {step}/{steps}, {_clock(left)} left: {text}")
+
+    run = Run(folder, steps, seed, report, cancelled or never)
+    engine = Engine(system, sampler, batches, fabric, run)
+    checkpoint = folder / "checkpoint.pt"
+    if resume and checkpoint.exists():
+        engine.load(load_checkpoint(checkpoint))
+        first = engine.step
+        say(first / steps, f"resumed at step {first}")
+    else:
+        engine.save()
+    weights = engine.train()
+    if not fabric.is_global_zero:
+        return output
+    state = {
+        name: value for name, value in weights.items()
+        if name.split(".")[0] in system.deployed() or "." not in name
+    }
+    facts = training_card(
+        system, output, loaded=loaded, validation=kept, engine=engine, subjects=_subjects(training),
+        held_out=_subjects(held_out), data_hash=_data_hash(found), precision=precision,
+        machine=f"{platform.machine()} {fabric.device.type}", changes=card or {},
+    )
+    save_model(output, {name: value.detach().cpu().contiguous() for name, value in state.items()}, facts)
+    say(1.0, f"wrote {output}")
+    return output
+
+
+def _forget_unwanted_labels(cases: list[Case], system) -> None:
+    """Labels count only where the system's settings ask for them."""
+    if "labels" not in system.roles:
+        for case in cases:
+            case.files.pop("labels", None)
+
+
+def _subjects(cases: list[Case]) -> list[str]:
+    return sorted({case.subject for case in cases})
+
+
+def _data_hash(cases: list[Case]) -> str:
+    """SHA-256 over the bytes of all training files, in the order of their names."""
+    digest = hashlib.sha256()
+    for case in cases:
+        for role in sorted(case.files):
+            path = case.files[role]
+            if path.is_file():
+                digest.update(f"{case.name}/{role}".encode())
+                digest.update(np.frombuffer(path.read_bytes(), np.uint8))
+    return digest.hexdigest()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

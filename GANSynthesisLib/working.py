@@ -1,0 +1,138 @@
+"""The working grid of a system: from the volumes of a case to the arrays its networks see, in training and in use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from GANSynthesisLib.volumes import (
+    Grid,
+    Intensity,
+    IntensityRange,
+    Preparation,
+    Volume,
+    VolumeError,
+    body_mask,
+    check_volume,
+    prepare,
+    resample,
+)
+
+
+def parse_range(text: str) -> IntensityRange:
+    """`percentile:0.5:99.5`, `window:0:255`, `hounsfield` or `as_is` as an IntensityRange."""
+    kind, *bounds = text.split(":")
+    return IntensityRange(kind, *(float(bound) for bound in bounds))
+
+
+def parse_spacing(spacing: tuple[float, ...], context: str) -> tuple[float | None, ...] | None:
+    """Working voxel size (i, j, k) from a setting: 0 keeps the image's own; one number leaves 2D slices apart."""
+    if not any(spacing):
+        return None
+    if len(spacing) == 1:
+        return (spacing[0], spacing[0], None if context == "2D" else spacing[0])
+    if len(spacing) != 3:
+        raise ValueError(f"spacing has {len(spacing)} numbers; give one, or three for the R, A and S axes.")
+    return tuple(value or None for value in spacing)
+
+
+def image_arrays(
+    volumes: Mapping[str, Volume], ranges: Mapping[str, IntensityRange], spacing: tuple[float | None, ...] | None
+) -> tuple[dict[str, np.ndarray], Preparation]:
+    """Images of one anatomy on the working grid of the first: role -> float32 (D, H, W) in [−1, 1], and the way back.
+
+    Raises VolumeError where a volume cannot be used or does not overlap with the first.
+    """
+    first, *others = volumes
+    array, preparation = prepare(volumes[first], spacing, ranges[first])
+    arrays = {first: array}
+    for role in others:
+        volume = volumes[role]
+        check_volume(volume, role)
+        _check_overlap(volume, preparation.working, volumes[first].name)
+        intensity = ranges[role].measure(volume)
+        arrays[role] = intensity.normalize(resample(volume, preparation.working).voxels)
+    return arrays, preparation
+
+
+def label_array(labels: Volume, working: Grid) -> np.ndarray:
+    """Label values on a working grid, float32 (D, H, W) of whole numbers."""
+    return resample(labels, working, "nearest", fill=0).voxels.astype(np.float32)
+
+
+def foreground(volume: Volume, working: Grid) -> np.ndarray:
+    """Body mask of a volume on a working grid, bool (D, H, W)."""
+    mask = volume.with_voxels(body_mask(volume).astype(np.uint8))
+    return resample(mask, working, "nearest", fill=0).voxels > 0
+
+
+def _check_overlap(volume: Volume, working: Grid, first_name: str) -> None:
+    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+
+    def box(grid: Grid) -> np.ndarray:
+        scaled = corners * [*(np.array(grid.shape[::-1]) - 1), 1]
+        return scaled @ grid.ijk_to_ras.T[:, :3]
+
+    a, b = box(volume.grid), box(working)
+    if (a.max(0) < b.min(0)).any() or (b.max(0) < a.min(0)).any():
+        raise VolumeError(
+            f"The volume '{volume.name}' does not overlap with '{first_name}' in space: register them, or choose "
+            "images of the same examination."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CenteredPair:
+    """A fixed and a moving image on working grids with R, A, S axes, each around its own center.
+
+    arrays: `fixed` and `moving`, float32 (D, H, W) in [−1, 1]. A map between centered millimeters becomes a map of the
+    world through the two centers.
+    """
+
+    arrays: dict[str, np.ndarray]
+    fixed_grid: Grid
+    moving_grid: Grid
+
+    def world_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """(4, 4) from fixed to moving points in RAS mm, from one between centered millimeters."""
+        to_center, from_center = np.eye(4), np.eye(4)
+        to_center[:3, 3] = -self.fixed_grid.centre_ras
+        from_center[:3, 3] = self.moving_grid.centre_ras
+        return from_center @ matrix @ to_center
+
+
+def centered_pair(
+    fixed: Volume,
+    moving: Volume,
+    *,
+    shape: tuple[int, int, int],
+    spacing: float,
+    ranges: Mapping[str, IntensityRange],
+    start: str = "center",
+    same_place: bool = False,
+) -> CenteredPair:
+    """Two volumes on grids of `shape` and isotropic `spacing` mm. `same_place` lays both grids on the fixed center."""
+    for role, volume in (("fixed", fixed), ("moving", moving)):
+        check_volume(volume, role)
+    fixed_center = center_of(fixed, start)
+    moving_center = fixed_center if same_place else center_of(moving, start)
+    grids = {
+        "fixed": Grid.centred(fixed_center, shape, (spacing,) * 3),
+        "moving": Grid.centred(moving_center, shape, (spacing,) * 3),
+    }
+    arrays = {}
+    for role, volume in (("fixed", fixed), ("moving", moving)):
+        intensity: Intensity = ranges[role].measure(volume)
+        lowest = float(min(intensity.lower, volume.voxels.min()))
+        arrays[role] = intensity.normalize(resample(volume, grids[role], fill=lowest).voxels)
+    return CenteredPair(arrays, grids["fixed"], grids["moving"])
+
+
+def center_of(volume: Volume, start: str) -> np.ndarray:
+    """Center in RAS mm: of the image, or of its foreground."""
+    if start == "center":
+        return volume.grid.centre_ras
+    at = np.argwhere(body_mask(volume)).mean(0)[::-1]
+    return (volume.ijk_to_ras @ np.append(at, 1.0))[:3]

@@ -1,0 +1,46 @@
+"""What the training scripts of the shipped models share: arguments, progress and a manifest of their cases."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+MODELS = Path(__file__).resolve().parents[1] / "Models"
+
+
+def parse_arguments(doc: str, model: str, steps: int, options: Sequence[str] = ("--all-subjects",)):
+    """--data, --output, --steps, --resume, and the switches in `options`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the training images")
+    parser.add_argument("--output", type=Path, default=MODELS / f"{model}.safetensors")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--resume", action="store_true")
+    for option in options:
+        parser.add_argument(option, action="store_true")
+    arguments = parser.parse_args()
+    arguments.data = arguments.data.resolve()
+    if not arguments.data.is_dir():
+        parser.error(f"there is no folder {arguments.data}")
+    arguments.progress = show_progress
+    return arguments
+
+
+def show_progress(fraction: float, text: str) -> None:
+    """A line every 50 steps, and everything that is not a step."""
+    step = text.removeprefix("step ").split("/")[0]
+    if not step.isdigit() or int(step) % 50 == 0:
+        print(f"{fraction:6.1%}  {text}", flush=True)
+
+
+def write_manifest(output: Path, rows: list[dict]) -> Path:
+    """A CSV manifest beside the model to be made: one row per case, one column per role."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    manifest = output.with_suffix(".csv")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with manifest.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    return manifest

@@ -1,0 +1,10 @@
+# Keeps what the extension says of itself, for the test to read: one "NAME=value" per line.
+get_property(unittests GLOBAL PROPERTY UNITTESTS)
+set(lines "UNITTESTS=${unittests}\n")
+foreach(name IN ITEMS HOMEPAGE CATEGORY CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  if("${EXTENSION_${name}}" STREQUAL "")
+    message(FATAL_ERROR "EXTENSION_${name} is not set")
+  endif()
+  string(APPEND lines "EXTENSION_${name}=${EXTENSION_${name}}\n")
+endforeach()
+file(WRITE ${CMAKE_BINARY_DIR}/extension.txt "${lines}")

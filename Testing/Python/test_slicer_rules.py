@@ -1,0 +1,250 @@
+"""Rules that Slicer sets: what the panel may call, what importing the module may load, what may be installed."""
+
+import ast
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from PySide6 import QtCore
+
+from SlicerHost import pythonqt, recording
+from SlicerHost.host import start_host
+from SlicerHost.ui_loader import QUiLoader, find_problems
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULE = REPOSITORY / "GANSynthesis" / "GANSynthesis.py"
+UI = REPOSITORY / "GANSynthesis" / "Resources" / "UI" / "GANSynthesis.ui"
+FACING_SLICER = [
+    MODULE,
+    REPOSITORY / "GANSynthesisLib" / "presentation.py",
+    REPOSITORY / "GANSynthesisLib" / "requirements.py",
+    *sorted((REPOSITORY / "GANSynthesisLib" / "mrml").glob("*.py")),
+]
+
+
+def dotted(node: ast.AST) -> str:
+    """`slicer.util.loadUI` of a chain of attributes, else an empty text."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return ""
+
+
+def chains(path: Path) -> set[str]:
+    return {dotted(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))} - {""}
+
+
+def ui_root() -> ElementTree.Element:
+    return ElementTree.parse(UI).getroot()
+
+
+def ui_classes() -> dict[str, str]:
+    """Widget name -> recorded class, as in the .ui file."""
+    return {
+        element.get("name"): recording.recorded_class(element.get("class")) for element in ui_root().iter("widget")
+    }
+
+
+def test_ui_file_asks_only_for_what_slicer_has():
+    assert find_problems(ui_root()) == []
+
+
+def test_ui_file_gives_the_scene_to_every_node_selector():
+    root = ui_root()
+    assert root.find("widget").get("class") == "qMRMLWidget"
+    wired = {
+        entry.findtext("receiver")
+        for entry in root.iterfind("connections/connection")
+        if entry.findtext("sender") == root.find("widget").get("name")
+        and entry.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
+        and entry.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
+    }
+    assert wired == {name for name, recorded in ui_classes().items() if recorded == "slicer.qMRMLNodeComboBox"}
+
+
+def test_every_widget_bound_to_a_parameter_names_one_that_exists():
+    members = {
+        statement.target.id
+        for node in ast.walk(ast.parse(MODULE.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name == "GANSynthesisParameterNode"
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign)
+    }
+    bound = [
+        entry.findtext("string")
+        for entry in ui_root().iter("property")
+        if entry.get("name") == "SlicerParameterName" and entry.get("stdset") == "0"
+    ]
+    assert len(bound) == len(set(bound))
+    assert set(bound) <= members
+    assert members - set(bound) == {"task", "model"}, "these two are chosen in lists that the panel fills itself"
+
+
+def test_module_uses_only_recorded_names_of_its_widgets():
+    classes = ui_classes()
+    for chain in chains(MODULE):
+        match = re.fullmatch(r"self\.ui\.(\w+)\.(\w+).*", chain)
+        if match:
+            widget, name = match.groups()
+            assert widget in classes, f"{chain}: the .ui file has no widget '{widget}'"
+            assert name in recording.names(classes[widget]), f"{chain}: {classes[widget]} has no '{name}'"
+
+
+@pytest.mark.parametrize("path", FACING_SLICER, ids=lambda path: path.name)
+def test_only_recorded_names_of_slicer_are_used(path):
+    for chain in chains(path):
+        for module, allowed in recording.MODULES.items():
+            if chain.startswith(f"{module}."):
+                name = chain.removeprefix(f"{module}.").split(".")[0]
+                assert name in allowed, f"{path.name}: {chain} is not in Slicer's recording"
+        if chain.startswith("slicer.app."):
+            assert chain.split(".")[2] in recording.names("slicer.app"), f"{path.name}: {chain}"
+
+
+@pytest.mark.parametrize("path", FACING_SLICER, ids=lambda path: path.name)
+def test_imports_from_slicer_name_what_it_has(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in recording.MODULES:
+            unknown = {alias.name for alias in node.names} - set(recording.MODULES[node.module])
+            assert not unknown, f"{path.name}: {node.module} has no {unknown}"
+
+
+@pytest.mark.parametrize("path", FACING_SLICER, ids=lambda path: path.name)
+def test_calls_into_slicer_use_recorded_keywords(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = dotted(node.func)
+            for name, parameters in recording.SIGNATURES.items():
+                if called == name or called == name.split(".")[-1]:
+                    unknown = {keyword.arg for keyword in node.keywords} - {None} - set(parameters)
+                    assert not unknown or name == "slicer.util.pip_install", (
+                        f"{path.name}: {called} takes no {unknown}"
+                    )
+
+
+@pytest.mark.parametrize("path", FACING_SLICER, ids=lambda path: path.name)
+def test_nothing_is_used_that_one_of_the_supported_slicers_lacks(path):
+    text = path.read_text(encoding="utf-8")
+    for name in (
+        "QTextCodec",
+        "import imp\n",
+        "QRegExp",
+        "QDesktopWidget",
+        "setRowVisible",
+        "from qt import",
+        "PySide6",
+    ):
+        assert name not in text, f"{path.name} uses {name}"
+
+
+def test_opening_the_panel_loads_nothing_heavy():
+    program = f"""
+import sys
+from pathlib import Path
+from SlicerHost.host import open_panel, start_host
+from SlicerHost.scene import start_scene
+start_host()
+start_scene()
+panel = open_panel(Path({str(MODULE)!r}))
+loaded = sorted({{"torch", "monai", "SimpleITK", "lightning", "lightning_fabric", "matplotlib"}} & sys.modules.keys())
+assert not loaded, loaded
+"""
+    place = {
+        "PYTHONPATH": f"{REPOSITORY / 'Testing'}",
+        "QT_QPA_PLATFORM": "offscreen",
+        "PATH": "",
+        "HOME": "/nonexistent",
+    }
+    done = subprocess.run([sys.executable, "-c", program], env=place, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_requirements_are_lower_bounds_and_never_what_slicer_or_the_pytorch_extension_provides():
+    lines = (REPOSITORY / "GANSynthesis" / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    assert requirements
+    for requirement in requirements:
+        assert requirement.name.lower() not in {"torch", "torchvision", "numpy", "scipy", "simpleitk", "vtk"}
+        assert [bound.operator for bound in requirement.specifier] == [">="], requirement
+
+
+class TestHostIsAsStrictAsSlicer:
+    """A call that would fail in Slicer fails in the host too; otherwise the panel's tests prove nothing."""
+
+    @pytest.fixture(autouse=True)
+    def host(self):
+        start_host()
+
+    def test_properties_are_attributes_and_not_callable(self):
+        import qt
+
+        button = qt.QPushButton("Apply")
+        assert button.text == "Apply"
+        with pytest.raises(TypeError):
+            button.text()
+        button.enabled = False
+        assert button.isEnabled() is False
+
+    def test_unknown_names_are_refused(self):
+        import ctk
+        import qt
+        import slicer
+
+        label = qt.QLabel()
+        with pytest.raises(AttributeError):
+            label.setTextColor("red")
+        with pytest.raises(AttributeError):
+            label.colour = "red"
+        with pytest.raises(AttributeError):
+            _ = slicer.app.mainWindow
+        with pytest.raises(AttributeError):
+            _ = ctk.ctkNoSuchWidget
+
+    def test_properties_take_their_own_type_only(self):
+        import qt
+
+        with pytest.raises(AttributeError):
+            qt.QLabel().text = 3
+        with pytest.raises(AttributeError):
+            qt.QProgressBar().value = 0.5
+
+    def test_read_only_properties_cannot_be_set(self):
+        import qt
+
+        with pytest.raises(AttributeError):
+            qt.QComboBox().count = 3
+
+    def test_signals_connect_in_both_ways_and_unknown_ones_are_refused(self):
+        import qt
+
+        heard = []
+        button = qt.QPushButton()
+        button.clicked.connect(lambda: heard.append("attribute"))
+        button.connect("clicked(bool)", lambda checked: heard.append(checked))
+        button.click()
+        assert heard == ["attribute", False]
+        with pytest.raises(ValueError):
+            button.connect("pushed()", heard.clear)
+
+    def test_what_a_slot_raises_is_kept_for_tests(self):
+        import qt
+
+        pythonqt.slot_errors.clear()
+        button = qt.QPushButton()
+        button.clicked.connect(lambda: 1 / 0)
+        button.click()
+        assert isinstance(pythonqt.slot_errors.pop(), ZeroDivisionError)
+
+    def test_ui_file_with_an_unknown_property_is_refused(self, tmp_path):
+        path = tmp_path / "Wrong.ui"
+        path.write_text(UI.read_text(encoding="utf-8").replace('name="noneEnabled"', 'name="noneAllowed"', 1))
+        file = QtCore.QFile(str(path))
+        file.open(QtCore.QFile.OpenModeFlag.ReadOnly)
+        with pytest.raises(ValueError, match="noneAllowed"):
+            QUiLoader().load(file)
