@@ -5,7 +5,6 @@ import importlib.util
 import logging
 import sys
 import warnings
-from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
 
@@ -26,17 +25,14 @@ from slicer.util import VTKObservationMixin
 
 def _findLibrary() -> None:
     """Make GANSynthesisLib importable: it is beside this file where installed, one level up in the source tree."""
-    here = Path(__file__).resolve().parent
-    for folder in (here, here.parent):
-        if (folder / "GANSynthesisLib" / "__init__.py").is_file():
-            if str(folder) not in sys.path:
-                sys.path.insert(0, str(folder))
-            return
+    for folder in Path(__file__).resolve().parents[:2]:
+        if (folder / "GANSynthesisLib" / "__init__.py").is_file() and str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
 
 
 _findLibrary()
 
-from GANSynthesisLib import presentation
+from GANSynthesisLib import panel, presentation
 
 
 class GANSynthesis(ScriptedLoadableModule):
@@ -99,12 +95,10 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self._inputs = [self.ui.inputSelector1, self.ui.inputSelector2, self.ui.inputSelector3, self.ui.inputSelector4]
-        self._labels = [self.ui.inputLabel1, self.ui.inputLabel2, self.ui.inputLabel3, self.ui.inputLabel4]
         self.logic = GANSynthesisLogic()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.ui.taskSelector.connect("currentIndexChanged(int)", self.onTaskChanged)
+        self.ui.taskSelector.connect("currentIndexChanged(int)", self.onModelChanged)
         self.ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self._setRunning(False)
@@ -113,7 +107,8 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """Called when Slicer quits or reloads the module."""
         self._cancelRequested = True
-        self.setParameterNode(None)
+        if self._parameterNode:
+            self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self):
@@ -158,48 +153,17 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updatePanel)
         self._updatePanel()
 
-    def onTaskChanged(self, index=None):
+    def onModelChanged(self, index=None):
+        """Keep the chosen task and model; another task brings its own models."""
         if self._parameterNode:
             self._parameterNode.task = self.ui.taskSelector.currentData or ""
-
-    def onModelChanged(self, index=None):
-        if self._parameterNode:
             self._parameterNode.model = self.ui.modelSelector.currentData or ""
 
     def _updatePanel(self, caller=None, event=None):
-        """Show the tasks, the models of the task, the model's card, and the inputs and outputs that it has."""
+        """Show what the parameter node says; a task or model that is not installed gives way to the first one."""
         if self._parameterNode and not self._running:
-            models = self._models.values()
-            possible = {task for model in models for task in model.card.tasks}
-            tasks = [(title, task) for task, title in presentation.task_titles().items() if task in possible]
-            task = _offer(self.ui.taskSelector, tasks, self._parameterNode.task)
-            names = [(model.card.title, model.card.name) for model in models if task in model.card.tasks]
-            name = _offer(self.ui.modelSelector, names, self._parameterNode.model)
-            card = self._models[name].card if name else None
-            self.ui.cardLabel.text = presentation.card_summary(card, task) if card else ""
-            self._showPorts(card, task)
+            panel.offer_models(self.ui, self._models, self._parameterNode.task, self._parameterNode.model)
         self._checkCanApply()
-
-    def _showPorts(self, card, task):
-        ports = presentation.input_ports(card, task) if card else []
-        outputs = [port.name for port in presentation.output_ports(card, task)] if card else []
-        self.ui.inputsCollapsibleButton.visible = bool(ports)
-        self.ui.outputsCollapsibleButton.visible = bool(outputs)
-        for port, label, selector in zip_longest(ports[:4], self._labels, self._inputs):
-            label.visible = selector.visible = port is not None
-            if port:
-                label.text = presentation.port_title(port) + ":"
-                label.toolTip = port.description
-                selector.noneDisplay = _("None (optional)") if port.optional else _("Select a volume")
-        shown = {
-            "outputVolume": task == "synthesize" or "warped" in outputs,
-            "outputSegmentation": task == "segment",
-            "outputTransform": "transform" in outputs,
-        }
-        for name, used in shown.items():
-            getattr(self.ui, f"{name}Label").visible = getattr(self.ui, f"{name}Selector").visible = used
-        self.ui.outputVolumeLabel.text = _("Aligned volume:") if task == "register" else _("Output volume:")
-        self.ui.countLabel.visible = self.ui.countSpinBox.visible = task == "generate"
 
     def _whyNotApply(self):
         """One sentence on what is missing before Apply can run; empty when nothing is."""
@@ -261,8 +225,8 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self._parameterNode
         ports = presentation.input_ports(self._models[name].card, task)
         volumes = {port.name: volume for port, volume in zip(ports, self._inputNodes(), strict=False) if volume}
-        options = {"device": node.device, "seed": node.seed, "progress": self._showProgress}
-        options["cancelled"] = lambda: self._cancelRequested
+        options = {"device": node.device, "seed": node.seed}
+        options |= {"progress": self._showProgress, "cancelled": lambda: self._cancelRequested}
         try:
             if task == "generate":
                 made = self.logic.generate(name, node.count, **options)
@@ -296,17 +260,6 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.visible = running
         for section in ("model", "inputs", "outputs", "advanced"):
             getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
-
-
-def _offer(comboBox, items, chosen):
-    """Fill a combo box with (title, data) and choose the data given, else the first; returns what is chosen, or ""."""
-    blocked = comboBox.blockSignals(True)
-    comboBox.clear()
-    for title, data in items:
-        comboBox.addItem(title, data)
-    comboBox.currentIndex = max(comboBox.findData(chosen), 0) if items else -1
-    comboBox.blockSignals(blocked)
-    return comboBox.currentData or ""
 
 
 class GANSynthesisLogic(ScriptedLoadableModuleLogic):
@@ -482,7 +435,7 @@ class GANSynthesisTest(ScriptedLoadableModuleTest):
         self.setUp()
         self.test_panelOpens()
         self.setUp()
-        self.test_everyModelKeepsTheGrid()
+        self.test_modelsKeepTheGrid()
 
     def test_panelOpens(self):
         """Every model can be chosen in the panel, and Apply says why it is off while the scene is empty."""
@@ -491,29 +444,12 @@ class GANSynthesisTest(ScriptedLoadableModuleTest):
         self.assertEqual(bool(GANSynthesisLogic().models()), ui.modelSelector.count > 0)
         self.assertTrue(ui.applyButton.enabled or ui.applyButton.toolTip)
 
-    def test_everyModelKeepsTheGrid(self):
-        """Models work on an oblique, anisotropic volume; new volumes come on its grid and with their provenance.
-
-        Without PyTorch there is nothing to test, and the message says so.
-        """
+    def test_modelsKeepTheGrid(self):
+        """New volumes come on the grid of an oblique input, with provenance; nothing is tested without PyTorch."""
         if importlib.util.find_spec("torch") is None:
             self.delayDisplay("PyTorch is not installed: no model is applied")
             return
-        from GANSynthesisLib.mrml import volume_from_node
-        from GANSynthesisLib.mrml.phantom import add_head
+        from GANSynthesisLib.mrml.selftest import check_models
 
-        logic, head = GANSynthesisLogic(), add_head()
-        before = volume_from_node(head)
-        for model in logic.models("synthesize"):
-            if len(presentation.input_ports(model.card, "synthesize")) == 1:
-                self.delayDisplay(f"Applying {model.card.title}")
-                made = logic.synthesize(head, model, device="cpu")
-                self.assertTrue(volume_from_node(made).grid.same_as(before.grid), f"{model.card.name} moved the image")
-                self.assertEqual(made.GetAttribute("GANSynthesis.ModelHash"), model.sha256)
-        for model in logic.models("segment"):
-            if len(presentation.input_ports(model.card, "segment")) == 1:
-                self.delayDisplay(f"Applying {model.card.title}")
-                made = logic.segment(head, model, device="cpu")
-                self.assertGreater(made.GetSegmentation().GetNumberOfSegments(), 0)
-        self.assertTrue((volume_from_node(head).voxels == before.voxels).all(), "the input was changed")
+        check_models(GANSynthesisLogic(), self.delayDisplay)
         self.delayDisplay("Test passed")

@@ -20,7 +20,7 @@ def choose_device(device: str) -> tuple[str, int | list[int]]:
         if not torch.cuda.is_available():
             raise DeviceError(f"The device {device} was asked for, but torch finds no GPU: choose auto or cpu.")
         if index >= torch.cuda.device_count():
-            raise DeviceError(f"There is no GPU {index}; torch finds {torch.cuda.device_count()}: choose a lower number.")
+            raise DeviceError(f"There is no GPU {index}; torch finds {torch.cuda.device_count()}: choose a lower one.")
         return "cuda", [index]
     raise DeviceError(f"{device!r} is no device: choose auto, cpu, cuda or cuda:N.")
 

@@ -47,7 +47,7 @@ def port_title(port: Port) -> str:
 def card_summary(card: Card, task: str) -> str:
     """What a user must know of a model before applying it to a task, as rich text."""
     takes = ", ".join(port.modality or port.name for port in input_ports(card, task))
-    gives = ", ".join(port.modality or port.name for port in output_ports(card, task))
+    gives = ", ".join(_given(port) for port in output_ports(card, task))
     rows = [
         (_("Takes"), takes),
         (_("Gives"), gives),
@@ -58,6 +58,16 @@ def card_summary(card: Card, task: str) -> str:
     cells = "".join(f"<tr><td>{title}:&nbsp;</td><td>{html.escape(text)}</td></tr>" for title, text in rows if text)
     warning = _("For research only, not for diagnosis.")
     return f"<p>{html.escape(card.description)}</p><table>{cells}</table><p><b>{warning}</b></p>"
+
+
+def _given(port: Port) -> str:
+    """What an output is, in a few words: "T2", "aligned MR", "gland, bladder"."""
+    if port.name == "warped":
+        return _("aligned {modality}").format(modality=port.modality).strip()
+    if port.is_segmentation and port.label_names:
+        names = list(port.label_names.values())
+        return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+    return port.modality or port.name
 
 
 def _scores(metrics: dict, prefix: str = "") -> list[str]:

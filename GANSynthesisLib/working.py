@@ -22,9 +22,15 @@ from GANSynthesisLib.volumes import (
 
 
 def parse_range(text: str) -> IntensityRange:
-    """`percentile:0.5:99.5`, `window:0:255`, `hounsfield` or `as_is` as an IntensityRange."""
+    """`percentile:0.5:99.5`, `median:0:3`, `window:0:255`, `hounsfield` or `as_is` as an IntensityRange. ValueError."""
     kind, *bounds = text.split(":")
-    return IntensityRange(kind, *(float(bound) for bound in bounds))
+    try:
+        numbers = [float(bound) for bound in bounds]
+    except ValueError:
+        numbers = [0.0]
+    if len(numbers) not in (0, 2):
+        raise ValueError(f"the intensity range '{text}' must be a kind, or KIND:LOW:HIGH with two numbers.")
+    return IntensityRange(kind, *numbers)
 
 
 def parse_spacing(spacing: tuple[float, ...], context: str) -> tuple[float | None, ...] | None:

@@ -32,7 +32,9 @@ class PatchDiscriminator(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.stages(image if self.volumetric else flatten_slab(image, self.slices))
+        features = self.stages[:-1](image if self.volumetric else flatten_slab(image, self.slices))
+        with torch.autocast(image.device.type, enabled=False):
+            return self.stages[-1](features.float())
 
 
 class Critic(nn.Module):
@@ -53,4 +55,6 @@ class Critic(nn.Module):
         self.score = nn.Linear(channels[-1], 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.score(self.stages(image).flatten(2).mean(2))[:, 0]
+        features = self.stages(image).float().flatten(2).mean(2)
+        with torch.autocast(image.device.type, enabled=False):
+            return self.score(features)[:, 0]

@@ -28,16 +28,18 @@ def sample(image: torch.Tensor, points: torch.Tensor, spacing: float, outside: f
 
 
 def apply_linear(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """(B, 4, 4) matrices on (B or 1, 3, …) points."""
+    """(B, 4, 4) matrices on (B or 1, 3, …) points, in fp32: bf16 knows 48 mm only to 0.25 mm."""
     flat = points.flatten(2).expand(matrix.shape[0], -1, -1)
-    moved = matrix[:, :3, :3] @ flat + matrix[:, :3, 3:]
+    with torch.autocast(points.device.type, enabled=False):
+        moved = matrix[:, :3, :3] @ flat + matrix[:, :3, 3:]
     return moved.view(matrix.shape[0], 3, *points.shape[2:])
 
 
 def centers_of_mass(weights: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """(B, K, D, H, W) nonnegative weights -> (B, K, 3) centers in mm."""
+    """(B, K, D, H, W) nonnegative weights -> (B, K, 3) centers in mm, in fp32."""
     flat = weights.float().flatten(2)
-    return flat @ points[0].flatten(1).T / flat.sum(2, keepdim=True).clamp(min=1e-6)
+    with torch.autocast(weights.device.type, enabled=False):
+        return flat @ points[0].flatten(1).T / flat.sum(2, keepdim=True).clamp(min=1e-6)
 
 
 def fit_linear(
@@ -48,27 +50,27 @@ def fit_linear(
     `kind` is translation, rigid (Kabsch 1976) or affine. `ridge` in mm² per unit weight pulls the linear part toward
     the identity, so that points which have not spread yet still give a sensible map.
     """
-    total = weights.sum(1)[:, None, None]
-    share = weights[:, :, None] / total
-    source_mean, target_mean = (share * source).sum(1), (share * target).sum(1)
-    a, b = source - source_mean[:, None], target - target_mean[:, None]
-    pull = ridge * torch.eye(3, device=source.device)
-    covariance = (share * b).transpose(1, 2) @ a + pull
-    if kind == "translation":
-        linear = torch.eye(3, device=source.device).expand(source.shape[0], 3, 3)
-    elif kind == "rigid":
-        u, _, v = torch.linalg.svd(covariance)
-        handedness = torch.det(u @ v).sign()
-        flip = torch.ones(source.shape[0], 3, device=source.device)
-        flip = torch.cat([flip[:, :2], handedness[:, None]], 1)
-        linear = u @ torch.diag_embed(flip) @ v
-    else:
-        linear = torch.linalg.solve((share * a).transpose(1, 2) @ a + pull, covariance, left=False)
-    matrix = torch.eye(4, device=source.device).repeat(source.shape[0], 1, 1)
-    matrix = matrix.clone()
-    matrix[:, :3, :3] = linear
-    matrix[:, :3, 3] = target_mean - (linear @ source_mean[:, :, None])[:, :, 0]
-    return matrix
+    with torch.autocast(source.device.type, enabled=False):
+        total = weights.sum(1)[:, None, None]
+        share = weights[:, :, None] / total
+        source_mean, target_mean = (share * source).sum(1), (share * target).sum(1)
+        a, b = source - source_mean[:, None], target - target_mean[:, None]
+        pull = ridge * torch.eye(3, device=source.device)
+        covariance = (share * b).transpose(1, 2) @ a + pull
+        if kind == "translation":
+            linear = torch.eye(3, device=source.device).expand(source.shape[0], 3, 3)
+        elif kind == "rigid":
+            u, _, v = torch.linalg.svd(covariance)
+            handedness = torch.det(u @ v).sign()
+            flip = torch.ones(source.shape[0], 3, device=source.device)
+            flip = torch.cat([flip[:, :2], handedness[:, None]], 1)
+            linear = u @ torch.diag_embed(flip) @ v
+        else:
+            linear = torch.linalg.solve((share * a).transpose(1, 2) @ a + pull, covariance, left=False)
+        matrix = torch.eye(4, device=source.device).repeat(source.shape[0], 1, 1)
+        matrix[:, :3, :3] = linear
+        matrix[:, :3, 3] = target_mean - (linear @ source_mean[:, :, None])[:, :, 0]
+        return matrix
 
 
 class HalfResolution(nn.Module):

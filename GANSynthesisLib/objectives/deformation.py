@@ -9,7 +9,7 @@ from GANSynthesisLib.objectives.segmentation import soft_dice
 
 
 def bending_energy(displacement: torch.Tensor, spacing: float) -> torch.Tensor:
-    """Mean squared second derivatives of a displacement in mm, (B, 3, D, H, W), voxels of `spacing` mm (Rueckert 1999).
+    """Mean squared second derivatives of a displacement (B, 3, D, H, W) in mm, voxels of `spacing` mm (Rueckert 1999).
 
     Zero for any affine map: only bending costs.
     """

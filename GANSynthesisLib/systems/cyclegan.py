@@ -130,7 +130,7 @@ class CycleGAN(System):
         if "paired_target" in batch:
             numbers["mae"] = translation_error(middle(fake, context), middle(batch["paired_target"], context),
                                                middle(source, context))
-        if self.segments:
+        if self.segments and "labels" in batch:
             scores = middle(self.segmentor(fake), context)
             numbers["dice_on_synthetic"] = overlap(scores, middle(batch["labels"], context))
         return numbers

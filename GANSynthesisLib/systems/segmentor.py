@@ -41,8 +41,8 @@ def overlap(scores: torch.Tensor, labels: torch.Tensor) -> float:
 class Segmentor(System):
     """Segmentation trained on labeled images of one modality, without any translation.
 
-    Needs cases with `source` and `labels`; gives `segmentation`. It is the yardstick of the segmentation loss (the same
-    network trained on the other modality and applied as it is), and the form in which a segmentor trained through
+    Needs cases with `source` and `labels`; gives `segmentation`. It is the yardstick of the segmentation loss (the
+    same network trained on the other modality and applied as it is), and the form in which a segmentor trained through
     translation is deployed (Huo 2018).
     """
 

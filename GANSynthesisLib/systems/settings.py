@@ -103,7 +103,7 @@ def _type_name(kind) -> str:
 def _checked(field: dataclasses.Field, kind, value):
     try:
         value = _converted(kind, value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{field.name} must be {_type_name(kind)}, not {value!r}.") from error
     choices, low, high = (field.metadata[key] for key in ("choices", "low", "high"))
     if choices and value not in choices:

@@ -98,7 +98,8 @@ class WGAN(System):
         fake = self.generator(torch.randn(real.shape[0], self.settings.latent, generator=noise).to(real.device))
         return {
             "wasserstein_estimate": float(self._judge(real).mean() - self._judge(fake).mean()),
-            "deviation_ratio": float(fake.std(0).mean() / real.std(0).mean().clamp(min=1e-6)),
+            # Over voxels: validation batches hold a single image.
+            "deviation_ratio": float(fake.flatten(1).std(1).mean() / real.flatten(1).std(1).mean().clamp(min=1e-6)),
         }
 
     def preview(self, batch: Batch) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ from GANSynthesisLib.objectives.adversarial import discriminator_loss, generator
 from GANSynthesisLib.objectives.deformation import bending_energy, multiscale_dice
 from GANSynthesisLib.objectives.segmentation import soft_dice
 from GANSynthesisLib.systems.base import Batch, Losses, System
-from GANSynthesisLib.systems.settings import Settings, setting
+from GANSynthesisLib.systems.settings import Settings, SettingsError, setting
 from GANSynthesisLib.systems.translation import RANGE_HELP
 
 
@@ -100,6 +100,10 @@ class WGANRegistration(System):
 
     def __init__(self, settings: RegistrationSettings):
         super().__init__(settings)
+        if any(size % 2 for size in settings.window()):
+            raise SettingsError(f"patch is {settings.window()}: the nets work at half resolution, so give even numbers.")
+        if len(set(settings.spacing)) > 1:
+            raise SettingsError(f"spacing is {settings.spacing}: the working grid is isotropic, so give one number.")
         self.spacing = settings.spacing[0]
         self.generator = RegistrationGenerator(
             self.spacing, settings.linear, settings.dense, settings.keypoints, settings.structures, settings.width
@@ -107,7 +111,7 @@ class WGANRegistration(System):
         self.critic = Critic(2, 3, settings.critic_width)
         self.turns = ("critic",) * settings.critic_turns + ("generator",)
         self.players = {"critic": ("critic",), "generator": ("generator",)}
-        if not settings.aligned and settings.label_weight > 0:
+        if not settings.aligned or settings.structures:  # the critic's aligned pairs come from labels
             self.roles = ("fixed", "moving", "fixed_labels", "moving_labels")
         # Running scores of well-aligned and of unregistered pairs: the scale of the quality score.
         self.register_buffer("score_aligned", torch.zeros(()))

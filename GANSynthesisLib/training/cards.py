@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -51,7 +52,7 @@ def training_card(
             "kept_step": best["step"] if best else engine.step, "precision": precision, "data_sha256": data_hash,
             "machine": machine, "alerts": engine.alerts,
         },
-        "metrics": {"validation": best["numbers"] if best else _last_validation(engine.history)},
+        "metrics": {"validation": _finite(best["numbers"] if best else _last_validation(engine.history))},
         "citations": tuple(re.split(r"(?<=\d\.)\s+(?=[A-Z][a-z]+ [A-Z])", system.citation)),
         "versions": software_versions(), "seed": engine.run.seed,
     }
@@ -70,6 +71,11 @@ def software_versions() -> dict[str, str]:
 
 def _plain(settings: dict) -> dict:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float]:
+    """What was measured; a number that is NaN or infinite was not, and a card takes none."""
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
 def _last_validation(history: list[dict]) -> dict:

@@ -49,7 +49,9 @@ def find_cases(data: Path, roles: tuple[str, ...], optional: tuple[str, ...] = (
     elif data.is_dir():
         cases = _folder_cases(data, roles, optional)
     else:
-        raise DataError(f"There is no folder or manifest {data}: give a folder with the subfolders {', '.join(roles)}.")
+        raise DataError(
+            f"There is no folder or manifest {data}: give a folder with the subfolders {', '.join(roles)}."
+        )
     for role in roles:
         if not any(role in case.files for case in cases):
             raise DataError(f"{data} has no files for the role '{role}': add a subfolder (or column) of that name.")
@@ -81,8 +83,11 @@ def _folder_cases(data: Path, roles, optional) -> list[Case]:
 
 
 def _manifest_cases(manifest: Path, roles, optional) -> list[Case]:
-    with manifest.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{manifest} is not a CSV manifest: give a text file with one column per role.") from error
     cases = []
     for number, row in enumerate(rows, start=2):
         found = {}
@@ -90,11 +95,13 @@ def _manifest_cases(manifest: Path, roles, optional) -> list[Case]:
             if row.get(role):
                 path = (manifest.parent / row[role]).resolve()
                 if not path.exists():
-                    raise DataError(f"{manifest} line {number} names {row[role]}, which does not exist: mend the path.")
+                    raise DataError(
+                        f"{manifest} line {number} names {row[role]}, which does not exist: mend the path."
+                    )
                 found[role] = path
+        first = next((stem(path) for path in found.values()), "")
         name = row.get("name") or f"{number - 2:04d}"
-        first = next((stem(path) for path in found.values()), name)
-        cases.append(Case(name, row.get("subject") or subject_of(first), found))
+        cases.append(Case(name, row.get("subject") or subject_of(row.get("name") or first or name), found))
     return cases
 
 

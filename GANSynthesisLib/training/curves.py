@@ -44,7 +44,7 @@ def _plot(path: Path, history: list[dict], names: list[str]) -> None:
         axis.legend(fontsize=7, frameon=False)
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("step")
-    figure.savefig(path, dpi=110)
+    _save(figure, path, 110)
 
 
 def write_preview(path: Path, images: dict[str, torch.Tensor]) -> None:
@@ -55,4 +55,10 @@ def write_preview(path: Path, images: dict[str, torch.Tensor]) -> None:
         axis.imshow(image[0, 0, image.shape[2] // 2].float().cpu(), cmap="gray", vmin=-1, vmax=1, origin="lower")
         axis.set_title(name, fontsize=9)
         axis.set_axis_off()
-    figure.savefig(path, dpi=90)
+    _save(figure, path, 90)
+
+
+def _save(figure, path: Path, dpi: int) -> None:
+    beside = path.with_name(path.name + ".writing")
+    figure.savefig(beside, dpi=dpi, format="png")
+    os.replace(beside, path)

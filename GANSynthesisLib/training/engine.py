@@ -79,7 +79,7 @@ class Engine:
 
         Raises Alert when losses stay not finite after going back, Cancelled when asked to stop.
         """
-        while self.step < self.run.steps:
+        while self.step < self.run.steps and not self._stale():
             if self.run.cancelled():
                 self.save()
                 raise Cancelled(f"Training stopped at step {self.step}; --resume goes on from there.")
@@ -89,18 +89,30 @@ class Engine:
                 continue
             self.step += 1
             self.average.update(self.raw, self.step)
-            if self.step % LOG_EVERY == 0 or self.step == self.run.steps:
+            if self._looks_or_saves() and not self._weights_are_finite():
+                self._go_back()
+                continue
+            if self._due(LOG_EVERY):
                 self.history.append({"step": self.step, **numbers})
-            if self.step % self.settings.validate_every == 0 or self.step == self.run.steps:
+            if self._due(self.settings.validate_every):
                 self._validate()
-            last = self.step == self.run.steps
-            if self.step % self.settings.checkpoint_every == 0 or last or self._stale():
+            if self._due(self.settings.checkpoint_every) or self._stale():
                 self.save()
             self.run.report(self.step, self._status(numbers))
-            if self._stale():
-                self._alert("early-stop", f"no better validation for {self.stale} validations")
-                break
+        if self._stale():
+            self._alert("early-stop", f"no better validation for {self.stale} validations")
         return self.best["weights"] if self.best else self.average.values
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.run.steps
+
+    def _looks_or_saves(self) -> bool:
+        return self._due(self.settings.validate_every) or self._due(self.settings.checkpoint_every)
+
+    def _weights_are_finite(self) -> bool:
+        """A step can overflow where its loss did not: such weights must reach neither a checkpoint nor a model."""
+        floating = [value for value in self.raw.state_dict().values() if value.is_floating_point()]
+        return all(bool(value.isfinite().all()) for value in floating)
 
     def _round(self) -> dict[str, float] | None:
         """All turns once; None when a loss or a weight update was not finite."""
@@ -170,7 +182,9 @@ class Engine:
         own = {name: value.detach().clone() for name, value in self.raw.state_dict().items()}
         self.raw.load_state_dict(self.average.values)
         self.raw.eval()
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), self.fabric.autocast():
+        device = self.fabric.device
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.no_grad(), self.fabric.autocast():
             rows = []
             for number, batch in enumerate(self.validation):
                 torch.manual_seed(number)  # simulated misalignment is the same at every validation
@@ -179,7 +193,7 @@ class Engine:
         self.raw.train()
         self.raw.load_state_dict(own)
         found = {}
-        for name in rows[0]:
+        for name in dict.fromkeys(name for row in rows for name in row):
             values = [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
             if values:
                 found[name] = sum(values) / len(values)

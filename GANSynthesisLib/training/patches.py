@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from GANSynthesisLib.files import read_channels, read_volume
 from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.training.cases import Case, DataError
-from GANSynthesisLib.volumes import VolumeError, check_volume, resample
+from GANSynthesisLib.volumes import Volume, VolumeError, resample
 from GANSynthesisLib.working import centered_pair, image_arrays, label_array, parse_range, parse_spacing
 
 MOST_CHANNELS = 6
@@ -71,16 +71,20 @@ def _load_images(case: Case, system: System) -> LoadedCase:
             measured = ranges[role].measure(volumes[role])
             intensity[name] = (measured.lower, measured.upper)
         if "source" in group and labels is not None and "labels" not in tensors:
-            check_volume(labels, "labels")
-            array = label_array(labels, preparation.working)
-            count = len(getattr(settings, "labels", ()))
-            if array.max() >= max(count, 1):
-                raise VolumeError(
-                    f"the labels '{labels.name}' hold the value {int(array.max())}, but the setting labels names only "
-                    f"{count} values from 0 on: name them all, e.g. labels=background,gray,white."
-                )
-            tensors["labels"] = torch.from_numpy(array)[None]
+            _check_labels(labels, len(settings.labels))
+            tensors["labels"] = torch.from_numpy(label_array(labels, preparation.working))[None]
     return LoadedCase(case.name, tensors, intensity)
+
+
+def _check_labels(labels: Volume, count: int) -> None:
+    """Raise VolumeError unless every voxel is one of the whole numbers 0 … count − 1 (all 0 is a healthy case)."""
+    values = np.unique(labels.voxels)
+    wrong = [value for value in values if not (0 <= value < count and value == int(value))]
+    if wrong:
+        raise VolumeError(
+            f"the labels '{labels.name}' hold the value {wrong[0]:g}, but the setting labels names the {count} values "
+            f"0 to {count - 1}: name them all, e.g. labels=background,gray,white, or correct the file."
+        )
 
 
 def _load_registration(case: Case, system: System) -> LoadedCase:
@@ -96,10 +100,14 @@ def _load_registration(case: Case, system: System) -> LoadedCase:
         path = case.files.get(f"{role}_labels")
         if path is None:
             continue
-        channels = [resample(channel, grid, "linear", fill=0).voxels for channel in read_channels(path)]
-        stack = np.zeros((MOST_CHANNELS, *grid.shape), np.float32)
-        for number, channel in enumerate(channels[:MOST_CHANNELS]):
-            stack[number] = channel
+        stack = np.zeros((max(MOST_CHANNELS, settings.structures), *grid.shape), np.float32)
+        for number, channel in enumerate(read_channels(path)[: len(stack)]):
+            if not (channel.voxels.min() >= 0 and channel.voxels.max() <= 1):
+                raise VolumeError(
+                    f"the {role} labels '{channel.name}' hold values from {channel.voxels.min():g} to "
+                    f"{channel.voxels.max():g}: give one channel of 0 and 1 for each structure (a 4D file)."
+                )
+            stack[number] = resample(channel, grid, "linear", fill=0).voxels
         tensors[f"{role}_labels"] = torch.from_numpy(stack)
     return LoadedCase(case.name, tensors, {})
 
@@ -248,4 +256,7 @@ def check_roles(cases: list[LoadedCase], system: System) -> None:
     """Every role the system needs is there in at least one case. Raises DataError."""
     for role in system.roles:
         if not any(role in case.tensors for case in cases):
-            raise DataError(f"No training case has the role '{role}', which {system.name} needs with these settings.")
+            raise DataError(
+                f"No training case has the role '{role}', which {system.name} needs with these settings: add files, "
+                "or set validation_fraction=0 where the only such case was kept for validation."
+            )

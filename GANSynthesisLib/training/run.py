@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from GANSynthesisLib.devices import choose_device
-from GANSynthesisLib.models import save_model
+from GANSynthesisLib.models import Card, save_model
 from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress, never, silent
 from GANSynthesisLib.systems import build_system, system_class
 from GANSynthesisLib.training.cards import training_card
@@ -62,6 +62,11 @@ def train(
         raise DataError(f"The model file {output} must end in .safetensors.")
     if steps < 1:
         raise DataError(f"steps is {steps}: give at least one step.")
+    if seed < 0:
+        raise DataError(f"seed is {seed}: give a whole number from 0 on.")
+    if precision not in PRECISIONS:
+        raise DataError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    accelerator, index = choose_device(device)
     chosen = system_class(system_name)
     parsed = chosen.Settings.parse(settings or {})
     torch.manual_seed(seed)
@@ -80,7 +85,6 @@ def train(
     if not resume and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    accelerator, index = choose_device(device)
     fabric = Fabric(accelerator=accelerator, devices=index, precision=PRECISIONS[precision])
     fabric.launch()
     sampler = PatchSampler(loaded, system, seed + 7919 * fabric.global_rank)
@@ -101,6 +105,16 @@ def train(
         say(first / steps, f"resumed at step {first}")
     else:
         engine.save()
+
+    def describe() -> Card:
+        return training_card(
+            system, output, loaded=loaded, validation=kept, engine=engine, subjects=_subjects(training),
+            held_out=_subjects(held_out), data_hash=data_hash, precision=precision,
+            machine=f"{platform.machine()} {fabric.device.type}", changes=card or {},
+        )
+
+    data_hash = _data_hash(found)
+    describe()  # a field that a card does not take must not lose a finished run
     weights = engine.train()
     if not fabric.is_global_zero:
         return output
@@ -108,12 +122,7 @@ def train(
         name: value for name, value in weights.items()
         if name.split(".")[0] in system.deployed() or "." not in name
     }
-    facts = training_card(
-        system, output, loaded=loaded, validation=kept, engine=engine, subjects=_subjects(training),
-        held_out=_subjects(held_out), data_hash=_data_hash(found), precision=precision,
-        machine=f"{platform.machine()} {fabric.device.type}", changes=card or {},
-    )
-    save_model(output, {name: value.detach().cpu().contiguous() for name, value in state.items()}, facts)
+    save_model(output, state, describe())
     say(1.0, f"wrote {output}")
     return output
 

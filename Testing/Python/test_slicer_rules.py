@@ -8,9 +8,12 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import slicer
+import slicer.util
 from packaging.requirements import Requirement
 from PySide6 import QtCore
 
+from GANSynthesisLib.requirements import ensure_requirements
 from SlicerHost import pythonqt, recording
 from SlicerHost.host import start_host
 from SlicerHost.ui_loader import QUiLoader, find_problems
@@ -18,8 +21,10 @@ from SlicerHost.ui_loader import QUiLoader, find_problems
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULE = REPOSITORY / "GANSynthesis" / "GANSynthesis.py"
 UI = REPOSITORY / "GANSynthesis" / "Resources" / "UI" / "GANSynthesis.ui"
+PANEL = REPOSITORY / "GANSynthesisLib" / "panel.py"
 FACING_SLICER = [
     MODULE,
+    PANEL,
     REPOSITORY / "GANSynthesisLib" / "presentation.py",
     REPOSITORY / "GANSynthesisLib" / "requirements.py",
     *sorted((REPOSITORY / "GANSynthesisLib" / "mrml").glob("*.py")),
@@ -88,8 +93,8 @@ def test_every_widget_bound_to_a_parameter_names_one_that_exists():
 
 def test_module_uses_only_recorded_names_of_its_widgets():
     classes = ui_classes()
-    for chain in chains(MODULE):
-        match = re.fullmatch(r"self\.ui\.(\w+)\.(\w+).*", chain)
+    for chain in chains(MODULE) | chains(PANEL):
+        match = re.fullmatch(r"(?:self\.)?ui\.(\w+)\.(\w+).*", chain)
         if match:
             widget, name = match.groups()
             assert widget in classes, f"{chain}: the .ui file has no widget '{widget}'"
@@ -172,6 +177,26 @@ def test_requirements_are_lower_bounds_and_never_what_slicer_or_the_pytorch_exte
     for requirement in requirements:
         assert requirement.name.lower() not in {"torch", "torchvision", "numpy", "scipy", "simpleitk", "vtk"}
         assert [bound.operator for bound in requirement.specifier] == [">="], requirement
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_slicer_5_10_without_its_packaging_module_asks_and_installs_with_pip(monkeypatch, tmp_path, agreed):
+    start_host()
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    asked, installed = [], []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text) or agreed)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda requirements: installed.append(requirements))
+    path = tmp_path / "requirements.txt"
+    path.write_text("# comment\npytest>=1\nno-such-package>=1.5\n")
+    if agreed:
+        ensure_requirements(path)
+        ((name, option, constraints),) = installed
+        assert (name, option, Path(constraints).name) == ("no-such-package>=1.5", "--constraint", "constraints.txt")
+    else:
+        with pytest.raises(RuntimeError, match="click Apply again"):
+            ensure_requirements(path)
+        assert not installed
+    assert len(asked) == 1 and "no-such-package" in asked[0] and "pytest" not in asked[0]
 
 
 class TestHostIsAsStrictAsSlicer:

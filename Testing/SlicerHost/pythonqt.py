@@ -92,8 +92,11 @@ class QtObject:
 class Signal:
     """A signal as PythonQt gives it: `button.clicked.connect(function)`."""
 
-    def __init__(self, sender: QtObject, name: str):
+    def __init__(self, sender: QtObject, name: str, signature: str = ""):
         self._sender, self._name = sender, name
+        recorded = [each for each in recording.signals(type(sender).recorded) if each.split("(")[0] == name]
+        text = (signature or max(recorded, key=len)).split("(")[1].rstrip(")")
+        self._count = len(text.split(",")) if text else 0
 
     def connect(self, function) -> bool:
         def called(*arguments):
@@ -103,8 +106,11 @@ class Signal:
                 slot_errors.append(error)
                 traceback.print_exc(file=sys.stderr)
 
-        _connections(self._sender).append((self._name, function, called))
-        getattr(native(self._sender), self._name).connect(called)
+        # PySide6 sends as many arguments as the function names
+        slots = (lambda: called(), lambda first: called(first), lambda first, second: called(first, second))
+        slot = slots[self._count]
+        _connections(self._sender).append((self._name, function, slot))
+        getattr(native(self._sender), self._name).connect(slot)
         return True
 
     def disconnect(self, function) -> bool:
@@ -206,7 +212,7 @@ def _signal(sender: QtObject, signature: str) -> Signal:
     recorded = type(sender).recorded
     if signature not in recording.signals(recorded):
         raise ValueError(f"{recorded} object has no signal '{signature}'")
-    return Signal(sender, signature.split("(")[0])
+    return Signal(sender, signature.split("(")[0], signature)
 
 
 def _method(function):

@@ -1,0 +1,182 @@
+"""The command line: python -m GANSynthesisLib systems | models | train | apply."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from GANSynthesisLib.files import ENDINGS, read_volume, replaced_whole, write_volume
+from GANSynthesisLib.transforms import TRANSFORM_ENDINGS, write_transform
+
+
+class UsageError(ValueError):
+    """Words on the command line that do not fit together; the message says what was expected."""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; errors of the user's making end in one sentence on stderr and exit status 2."""
+    arguments = _parser().parse_args(words)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("stopped; --resume goes on from the last checkpoint" if arguments.command == "train" else "stopped",
+              file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, RuntimeError) and type(error) is RuntimeError:
+            raise  # a fault of ours: the traceback is what helps
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m GANSynthesisLib", description="GAN-based synthesis, segmentation and registration of volumes. "
+        "Research software: results are synthetic and not for diagnosis.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("systems", help="methods that can be trained, with their settings")
+    command.add_argument("--json", action="store_true", help="everything, as JSON")
+    command.set_defaults(run=_systems)
+
+    command = commands.add_parser("models", help="trained models that can be applied: shipped ones and your own")
+    command.add_argument("--json", action="store_true", help="everything, as JSON")
+    command.set_defaults(run=_models)
+
+    command = commands.add_parser("train", help="train a system on a folder of cases")
+    command.add_argument("system", metavar="SYSTEM")
+    command.add_argument("--data", type=Path, required=True, help="folder with one subfolder per role, or a CSV manifest")
+    command.add_argument("--output", type=Path, required=True, metavar="MODEL.safetensors")
+    command.add_argument("--settings", nargs="*", action="extend", default=[], metavar="NAME=VALUE")
+    command.add_argument("--steps", type=int, default=2000)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    command.add_argument("--precision", default="32", choices=("32", "bf16"))
+    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser("apply", help="apply a model to images")
+    command.add_argument("model", metavar="MODEL", help="name of a model, or a model file")
+    command.add_argument("--input", nargs="*", action="extend", default=[], metavar="ROLE=FILE",
+                         help="image file or DICOM folder for each input of the model")
+    command.add_argument("--output", nargs="+", action="extend", required=True, metavar="NAME=FILE")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    command.add_argument("--precision", default="32", choices=("32", "bf16"))
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--report", type=Path, metavar="FILE.json")
+    command.set_defaults(run=_apply)
+    return parser
+
+
+def _systems(arguments) -> int:
+    from GANSynthesisLib.systems import describe_systems
+
+    described = describe_systems()
+    if arguments.json:
+        print(json.dumps(described, indent=1, ensure_ascii=False))
+        return 0
+    for system in described:
+        print(f"{system['name']:20} {system['task']:11} {', '.join(system['roles']):28} {system['title']}")
+    return 0
+
+
+def _models(arguments) -> int:
+    from GANSynthesisLib.models import list_models
+
+    models = list_models()
+    if arguments.json:
+        rows = [{**json.loads(model.card.to_json()), "tasks": list(model.card.tasks), "hash": model.sha256,
+                 "file": str(model.path)} for model in models]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return 0
+    for model in models:
+        card = model.card
+        inputs = ", ".join(f"{port.name} ({port.modality})" for port in card.inputs) or "noise"
+        outputs = ", ".join(port.name for port in card.outputs)
+        print(f"{card.name:26} {card.task:11} {inputs} -> {outputs}   {model.sha256[:12]}")
+    if not models:
+        print("no models are installed")
+    return 0
+
+
+def _train(arguments) -> int:
+    from GANSynthesisLib.training import train
+
+    train(
+        arguments.system, arguments.data, arguments.output, settings=_pairs(arguments.settings, "--settings"),
+        steps=arguments.steps, seed=arguments.seed, device=arguments.device, precision=arguments.precision,
+        resume=arguments.resume, progress=_show_progress,
+    )
+    return 0
+
+
+def _apply(arguments) -> int:
+    from GANSynthesisLib.inference import apply_model, generate
+    from GANSynthesisLib.models import load_model
+
+    model = load_model(arguments.model)
+    outputs = {name: Path(path) for name, path in _pairs(arguments.output, "--output").items()}
+    inputs = _pairs(arguments.input, "--input")
+    _check_outputs(model.card, outputs)
+    volumes = {role: read_volume(path) for role, path in inputs.items()}
+    if model.card.task == "generate":
+        if volumes:
+            raise UsageError(f"The model '{model.card.name}' takes no input: leave --input out.")
+        result = generate(model, 1, seed=arguments.seed, device=arguments.device, progress=_show_progress)
+    else:
+        result = apply_model(
+            model, volumes, outputs=list(outputs), device=arguments.device, precision=arguments.precision,
+            seed=arguments.seed, progress=_show_progress,
+        )
+    for name, path in outputs.items():
+        write = write_transform if name == "transform" else write_volume
+        write(result.outputs[name], path)
+        print(f"wrote {path}")
+    for warning in result.report["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if arguments.report:
+        report = {**result.report, "outputs": {name: str(path) for name, path in outputs.items()}}
+        arguments.report.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_whole(arguments.report) as beside:
+            beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def _check_outputs(card, outputs: dict[str, Path]) -> None:
+    names = [port.name for port in card.outputs]
+    for name, path in outputs.items():
+        if name not in names:
+            raise UsageError(f"The model '{card.name}' has no output '{name}'; it gives: {', '.join(names)}.")
+        endings = TRANSFORM_ENDINGS if name == "transform" else ENDINGS
+        if not str(path).lower().endswith(tuple(endings)):
+            raise UsageError(f"The output {name}={path} must end in one of {', '.join(endings)}.")
+
+
+def _pairs(words: list[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not (sign and name and value):
+            raise UsageError(f"{option} {word}: expected NAME=VALUE.")
+        if name in pairs:
+            raise UsageError(f"{option} names '{name}' twice.")
+        pairs[name] = value
+    return pairs
+
+
+def _show_progress(fraction: float, text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{fraction:6.1%}  {text[:150]}", end="" if fraction < 1 else "\n", file=sys.stderr, flush=True)
+    elif _show_progress.last is None or int(fraction * 20) != _show_progress.last or text.startswith("alert"):
+        _show_progress.last = int(fraction * 20)
+        print(f"{fraction:6.1%}  {text}", file=sys.stderr, flush=True)
+
+
+_show_progress.last = None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
