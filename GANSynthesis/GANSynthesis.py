@@ -341,8 +341,8 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
         "from parent" takes fixed points to moving points: the moving volume, put under it, is shown aligned with the
         fixed one. applyTransform: put it there. That is refused where the moving volume is under a transform already.
 
-            mr, us = slicer.util.getNode("MR"), slicer.util.getNode("US")
-            transform, warped = logic.register(mr, us, logic.models("register")[0])
+            us, mr = slicer.util.getNode("US"), slicer.util.getNode("MR")
+            transform, warped = logic.register(us, mr, logic.models("register")[0])
         """
         from GANSynthesisLib.mrml import Request, check_can_be_moved
 

@@ -25,9 +25,9 @@ def main(words: list[str] | None = None) -> int:
               file=sys.stderr)
         return 130
     except (ValueError, RuntimeError, OSError) as error:
-        if isinstance(error, RuntimeError) and type(error) is RuntimeError:
+        if isinstance(error, RuntimeError) and not type(error).__module__.startswith("GANSynthesisLib."):
             raise  # a fault of ours: the traceback is what helps
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 
@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("train", help="train a system on a folder of cases")
     command.add_argument("system", metavar="SYSTEM")
-    command.add_argument("--data", type=Path, required=True, help="folder with one subfolder per role, or a CSV manifest")
+    command.add_argument("--data", type=Path, required=True,
+                         help="folder with one subfolder per role, or a CSV manifest")
     command.add_argument("--output", type=Path, required=True, metavar="MODEL.safetensors")
     command.add_argument("--settings", nargs="*", action="extend", default=[], metavar="NAME=VALUE")
     command.add_argument("--steps", type=int, default=2000)

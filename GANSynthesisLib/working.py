@@ -22,7 +22,7 @@ from GANSynthesisLib.volumes import (
 
 
 def parse_range(text: str) -> IntensityRange:
-    """`percentile:0.5:99.5`, `median:0:3`, `window:0:255`, `hounsfield` or `as_is` as an IntensityRange. ValueError."""
+    """`percentile:0.5:99.5`, `median:0:3`, `window:0:255`, `hounsfield` or `as_is` as IntensityRange."""
     kind, *bounds = text.split(":")
     try:
         numbers = [float(bound) for bound in bounds]

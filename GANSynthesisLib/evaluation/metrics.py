@@ -29,8 +29,8 @@ def masked_mae(image, reference, mask) -> float:
 def masked_psnr(image, reference, mask, data_range: float) -> float:
     """Peak signal-to-noise ratio over the mask in dB: 10 log10(range² / mean squared error); infinite when equal.
 
-    data_range: highest minus lowest possible value, in the unit of the images (4095 for -1024 … 3071 HU). It is stated,
-    never taken from the images, so that numbers can be compared.
+    data_range: highest minus lowest possible value, in the unit of the images (4095 for -1024 … 3071 HU). It is
+    stated, never taken from the images, so that numbers can be compared.
     """
     image, reference, mask = _comparable(image, reference, mask)
     squared = float(np.square(image[mask] - reference[mask]).mean())

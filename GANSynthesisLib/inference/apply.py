@@ -45,8 +45,10 @@ def apply_model(
     """
     progress, cancelled = progress or silent, cancelled or never
     card = model.card
-    wanted = _check(card, inputs, outputs)
+    wanted = _check(card, inputs, outputs, tile)
     where = torch_device(device)
+    if precision not in ("32", "bf16"):
+        raise ModelError(f"precision is {precision!r}; it must be 32 or bf16.")
     report = start_report(model, dict(inputs), str(where), precision, seed)
     torch.manual_seed(seed)
     started = time.perf_counter()
@@ -56,7 +58,7 @@ def apply_model(
         report["seconds"]["load"] = round(time.perf_counter() - started, 3)
         with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
             if card.task == "register":
-                found = _register(card, system, inputs, where, report, progress)
+                found = _register(card, system, inputs, where, report, progress, cancelled)
             else:
                 found = _translate(card, system, inputs, wanted, tile, where, report, progress, cancelled)
     report["warnings"] += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
@@ -88,8 +90,7 @@ def generate(
     random = torch.Generator().manual_seed(seed)
     found = {}
     for number in range(count):
-        if (cancelled or never)():
-            raise Cancelled("Generation was stopped; nothing was changed.")
+        _ask(cancelled or never)
         noise = torch.randn(1, system.settings.latent, generator=random).to(where)
         with torch.inference_mode():
             image = system.apply({"noise": noise})["image"][0, 0].cpu().numpy()
@@ -115,7 +116,7 @@ def available_outputs(card: Card, roles: Sequence[str]) -> list[str]:
     return [port.name for port in card.outputs if port.name in names]
 
 
-def _check(card: Card, inputs: Mapping[str, Volume], outputs: Sequence[str] | None) -> list[str]:
+def _check(card: Card, inputs: Mapping[str, Volume], outputs: Sequence[str] | None, tile) -> list[str]:
     """The outputs to compute; ModelError or VolumeError where something does not fit."""
     if card.task == "generate":
         raise ModelError(f"The model '{card.name}' takes no image: use generate.")
@@ -133,6 +134,8 @@ def _check(card: Card, inputs: Mapping[str, Volume], outputs: Sequence[str] | No
             raise ModelError(f"The model '{card.name}' needs {needs} for its output '{name}': give every one.")
     if not possible:
         raise ModelError(f"The model '{card.name}' takes: {roles}; give its inputs by these names.")
+    if tile is not None and (len(tile) != 3 or any(int(size) != size or size < 1 for size in tile)):
+        raise ModelError(f"tile is {tuple(tile)}: give three sizes (D, H, W) in voxels.")
     for role, volume in inputs.items():
         check_volume(volume, role)
         if volume.label_names:
@@ -142,27 +145,60 @@ def _check(card: Card, inputs: Mapping[str, Volume], outputs: Sequence[str] | No
     return list(outputs or possible)
 
 
+def _ask(cancelled: IsCancelled) -> None:
+    if cancelled():
+        raise Cancelled("The model was stopped before it had finished; nothing was changed.")
+
+
 def _range(port: Port) -> IntensityRange:
     return IntensityRange(**port.intensity) if port.intensity else IntensityRange()
 
 
 def _output_intensity(port: Port) -> Intensity:
-    return Intensity(port.intensity["lower"], port.intensity["upper"])
+    """What [−1, 1] stands for; a card may leave it out, and then the values are left as they are."""
+    return Intensity(port.intensity.get("lower", -1.0), port.intensity.get("upper", 1.0))
 
 
 # --- translation and segmentation -----------------------------------------------------------------------------------
 
 
 def _translate(card, system, inputs, wanted, tile, device, report, progress, cancelled) -> dict[str, Volume]:
-    begin = time.perf_counter()
-    roles = [port.name for port in card.inputs if port.name in inputs]
+    found = {}
+    for roles, names in _passes(card, list(inputs), wanted).items():
+        part = {role: inputs[role] for role in roles}
+        found |= _translate_from(card, system, part, names, tile, device, report, progress, cancelled)
+    return found
+
+
+def _passes(card: Card, given: list[str], wanted: list[str]) -> dict[tuple[str, ...], list[str]]:
+    """Input roles -> the outputs computed from them: each result lies on the grid of the image it belongs to.
+
+    What an output needs is an input where it was given, else another output, computed from its own inputs.
+    """
+    def origin(name: str) -> list[str]:
+        needs = card.output(name).needs
+        return [role for need in needs for role in ([need] if need in given else origin(need))]
+
+    passes: dict[tuple[str, ...], list[str]] = {}
+    for name in wanted:
+        used = origin(name)
+        roles = tuple(port.name for port in card.inputs if port.name in (used or given))
+        passes.setdefault(roles, []).append(name)
+    return passes
+
+
+def _translate_from(card, system, inputs, wanted, tile, device, report, progress, cancelled) -> dict[str, Volume]:
+    begin, seconds = time.perf_counter(), report["seconds"]
+    roles = list(inputs)
     ranges = {role: _range(card.input(role)) for role in roles}
     arrays, preparation = image_arrays({role: inputs[role] for role in roles}, ranges, card.spacing)
-    report["seconds"]["prepare"] = round(time.perf_counter() - begin, 3)
+    seconds["prepare"] = round(seconds.get("prepare", 0) + time.perf_counter() - begin, 3)
+    _ask(cancelled)
     begin = time.perf_counter()
     tensors = {role: torch.from_numpy(np.ascontiguousarray(array))[None] for role, array in arrays.items()}
     answers = _run(card, system, tensors, tile, device, report, progress, cancelled)
-    report["seconds"]["network"] = round(time.perf_counter() - begin, 3)
+    seconds["network"] = round(seconds.get("network", 0) + time.perf_counter() - begin, 3)
+    _ask(cancelled)
     begin = time.perf_counter()
     first, found = inputs[roles[0]], {}
     mask = None
@@ -178,7 +214,7 @@ def _translate(card, system, inputs, wanted, tile, device, report, progress, can
         if mask is not None:
             image[~mask] = -1
         found[name] = preparation.back(image, title, port.unit, _output_intensity(port))
-    report["seconds"]["back"] = round(time.perf_counter() - begin, 3)
+    seconds["back"] = round(seconds.get("back", 0) + time.perf_counter() - begin, 3)
     return found
 
 
@@ -196,9 +232,12 @@ def _run(card: Card, system: System, tensors, tile, device, report, progress, ca
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            batch, smaller = 1, halved(window) if card.context == "3D" else None
-            if smaller is not None:
-                window, stride = smaller, tuple(max(1, int(size * (1 - OVERLAP))) for size in smaller)
+            smaller = halved(window) if card.context == "3D" else None
+            if batch > 1:
+                batch = 1
+                report["warnings"].append("out of memory: went on with one window at a time")
+            elif smaller is not None:
+                window, stride = smaller, _stride(smaller)
                 report["warnings"].append(f"out of memory: went on with windows of {window} voxels")
             elif device.type != "cpu":
                 device = torch.device("cpu")
@@ -206,6 +245,10 @@ def _run(card: Card, system: System, tensors, tile, device, report, progress, ca
                 report["warnings"].append("out of memory on the GPU: went on with the CPU")
             else:
                 raise
+
+
+def _stride(window: tuple[int, int, int]) -> tuple[int, int, int]:
+    return tuple(max(1, int(size * (1 - OVERLAP))) for size in window)
 
 
 def _window_plan(card: Card, system: System, shape, tile, device):
@@ -217,14 +260,17 @@ def _window_plan(card: Card, system: System, shape, tile, device):
     width = system.settings.width
     if tile is None and fits(shape, width, device):
         return shape, shape, 1
-    window = tuple(tile or (max(size, 64) for size in card.shape))
-    return window, tuple(max(1, int(size * (1 - OVERLAP))) for size in window), 1
+    window = tile or tuple(max(size, 64) for size in card.shape)
+    window = tuple(min(size, whole) for size, whole in zip(window, shape, strict=True))
+    return window, _stride(window), 1
 
 
 # --- registration ---------------------------------------------------------------------------------------------------
 
 
-def _register(card, system, inputs, device, report, progress) -> dict[str, Volume | SpatialTransform]:
+def _register(
+    card, system, inputs, device, report, progress, cancelled
+) -> dict[str, Volume | SpatialTransform]:
     begin = time.perf_counter()
     fixed, moving = inputs["fixed"], inputs["moving"]
     settings = system.settings
@@ -233,13 +279,16 @@ def _register(card, system, inputs, device, report, progress) -> dict[str, Volum
         ranges={role: _range(card.input(role)) for role in ("fixed", "moving")},
     )
     report["seconds"]["prepare"] = round(time.perf_counter() - begin, 3)
+    _ask(cancelled)
     progress(0.3, "applying the model")
     begin = time.perf_counter()
     tensors = {
-        role: torch.from_numpy(np.ascontiguousarray(array))[None, None].to(device) for role, array in pair.arrays.items()
+        role: torch.from_numpy(np.ascontiguousarray(array))[None, None].to(device)
+        for role, array in pair.arrays.items()
     }
     answer = system.apply(tensors)
     report["seconds"]["network"] = round(time.perf_counter() - begin, 3)
+    _ask(cancelled)
     progress(0.7, "resampling")
     begin = time.perf_counter()
     matrix = pair.world_matrix(answer["matrix"][0].double().cpu().numpy())

@@ -19,7 +19,7 @@ def starts(size: int, window: int, stride: int) -> list[int]:
 
 
 def gaussian_weights(window: tuple[int, int, int], device) -> torch.Tensor:
-    """(D, H, W) product of Gaussians, 1 in the middle; constant along an axis that is covered by one window."""
+    """(D, H, W) product of Gaussians, 1 in the middle; never so small that the blend loses digits."""
     weights = torch.ones(window, device=device)
     for axis, size in enumerate(window):
         at = (torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2) / (size / 5)

@@ -35,7 +35,8 @@ def multiscale_dice(
     for level in range(levels):
         both = F.avg_pool3d(both, 3, 1, 1)
         terms.append(1 - soft_dice(both[:, :count], both[:, count:]))
-        if level + 1 < levels:
-            both = F.avg_pool3d(both, 2)
+        if level + 1 == levels or min(both.shape[2:]) < 6:
+            break
+        both = F.avg_pool3d(both, 2)
     mean = torch.stack(terms).mean(0)
     return (mean * present).sum() / present.sum().clamp(min=1)

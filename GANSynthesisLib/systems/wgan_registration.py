@@ -101,7 +101,7 @@ class WGANRegistration(System):
     def __init__(self, settings: RegistrationSettings):
         super().__init__(settings)
         if any(size % 2 for size in settings.window()):
-            raise SettingsError(f"patch is {settings.window()}: the nets work at half resolution, so give even numbers.")
+            raise SettingsError(f"patch is {settings.window()}: the nets halve every size, so give even numbers.")
         if len(set(settings.spacing)) > 1:
             raise SettingsError(f"spacing is {settings.spacing}: the working grid is isotropic, so give one number.")
         self.spacing = settings.spacing[0]

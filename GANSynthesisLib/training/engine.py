@@ -84,14 +84,11 @@ class Engine:
                 self.save()
                 raise Cancelled(f"Training stopped at step {self.step}; --resume goes on from there.")
             numbers = self._round()
-            if numbers is None:
+            if numbers is None or not self._weights_are_finite():
                 self._go_back()
                 continue
             self.step += 1
             self.average.update(self.raw, self.step)
-            if self._looks_or_saves() and not self._weights_are_finite():
-                self._go_back()
-                continue
             if self._due(LOG_EVERY):
                 self.history.append({"step": self.step, **numbers})
             if self._due(self.settings.validate_every):
@@ -106,13 +103,10 @@ class Engine:
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.run.steps
 
-    def _looks_or_saves(self) -> bool:
-        return self._due(self.settings.validate_every) or self._due(self.settings.checkpoint_every)
-
     def _weights_are_finite(self) -> bool:
         """A step can overflow where its loss did not: such weights must reach neither a checkpoint nor a model."""
-        floating = [value for value in self.raw.state_dict().values() if value.is_floating_point()]
-        return all(bool(value.isfinite().all()) for value in floating)
+        norms = [value.norm() for value in self.raw.state_dict().values() if value.is_floating_point()]
+        return math.isfinite(float(torch.stack(norms).sum()))
 
     def _round(self) -> dict[str, float] | None:
         """All turns once; None when a loss or a weight update was not finite."""
@@ -252,10 +246,15 @@ class Engine:
         mine = {"system": self.raw.name, "settings": self.settings.as_dict(), "steps": self.run.steps,
                 "seed": self.run.seed}
         for name, value in mine.items():
-            if content.get(name) != value:
+            then = content.get(name)
+            if then != value:
+                if isinstance(then, dict):
+                    changed = sorted(key for key in {**then, **value} if then.get(key) != value.get(key))
+                    name, then, value = (", ".join(part) for part in (
+                        changed, [str(then.get(key)) for key in changed], [str(value.get(key)) for key in changed]))
                 raise CheckpointError(
-                    f"The checkpoint in {self.run.folder} was made with other {name}: give the same as then, or "
-                    "start without --resume."
+                    f"The checkpoint in {self.run.folder} was made with other {name} ({then}, not {value}): give the "
+                    "same as then, or start without --resume."
                 )
         self.raw.load_state_dict(content["weights"])
         self.average.values = content["average"]

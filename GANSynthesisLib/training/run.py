@@ -82,9 +82,6 @@ def train(
     check_roles(loaded, system)
 
     folder = run_folder(output)
-    if not resume and folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     fabric = Fabric(accelerator=accelerator, devices=index, precision=PRECISIONS[precision])
     fabric.launch()
     sampler = PatchSampler(loaded, system, seed + 7919 * fabric.global_rank)
@@ -98,13 +95,7 @@ def train(
 
     run = Run(folder, steps, seed, report, cancelled or never)
     engine = Engine(system, sampler, batches, fabric, run)
-    checkpoint = folder / "checkpoint.pt"
-    if resume and checkpoint.exists():
-        engine.load(load_checkpoint(checkpoint))
-        first = engine.step
-        say(first / steps, f"resumed at step {first}")
-    else:
-        engine.save()
+    data_hash = _data_hash(found)
 
     def describe() -> Card:
         return training_card(
@@ -113,8 +104,17 @@ def train(
             machine=f"{platform.machine()} {fabric.device.type}", changes=card or {},
         )
 
-    data_hash = _data_hash(found)
-    describe()  # a field that a card does not take must not lose a finished run
+    describe()  # a field that no card takes must stop the run before it starts, not when it is finished
+    if not resume and folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    if resume and checkpoint.exists():
+        engine.load(load_checkpoint(checkpoint))
+        first = engine.step
+        say(first / steps, f"resumed at step {first}")
+    else:
+        engine.save()
     weights = engine.train()
     if not fabric.is_global_zero:
         return output

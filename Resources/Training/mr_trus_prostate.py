@@ -2,8 +2,8 @@
 
     python Resources/Training/mr_trus_prostate.py --data DIR [--output FILE.safetensors] [--steps N]
 
-DIR has moving_images (MR), fixed_images (ultrasound), moving_labels and fixed_labels (4D: gland, then landmarks), files
-obsNNN.nii.gz. Cases obs000 to obs071 train (some of them validate); obs072 to obs083 are kept for the test.
+DIR has moving_images (MR), fixed_images (ultrasound), moving_labels and fixed_labels (4D: gland, then landmarks),
+files obsNNN.nii.gz. Cases obs000 to obs071 train (some of them validate); obs072 to obs083 are kept for the test.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ CARD = {
     "name": "mr-trus-prostate",
     "title": "Prostate MR to transrectal ultrasound registration",
     "description": (
-        "Aligns a T2-weighted MR of the prostate (moving) to a transrectal ultrasound volume (fixed), from images only. "
-        "Both are expected as 8-bit display intensities, roughly centered on the gland. Research demonstration, not "
+        "Aligns a T2-weighted MR of the prostate (moving) to a transrectal ultrasound volume (fixed), from images "
+        "only. Both are expected as 8-bit display intensities, roughly centered on the gland. Research demonstration, not "
         "for diagnosis or guidance."
     ),
     "licence": (
@@ -40,7 +40,7 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "mr-trus-prostate", steps=2000, options=())
+    arguments = parse_arguments(__doc__, "mr-trus-prostate", steps=1500, options=())
     roles = {"fixed": "fixed_images", "moving": "moving_images", "fixed_labels": "fixed_labels",
              "moving_labels": "moving_labels"}
     rows = []

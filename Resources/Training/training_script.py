@@ -10,19 +10,25 @@ from pathlib import Path
 MODELS = Path(__file__).resolve().parents[1] / "Models"
 
 
-def parse_arguments(doc: str, model: str, steps: int, options: Sequence[str] = ("--all-subjects",)):
-    """--data, --output, --steps, --resume, and the switches in `options`."""
+def parse_arguments(
+    doc: str, model: str, steps: int, options: Sequence[str] = ("--all-subjects",), folders: Sequence[str] = ()
+):
+    """--data and other `folders`, --output, --steps, --resume, and the switches in `options`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the training images")
+    folders = ("--data", *folders)
+    for folder in folders:
+        parser.add_argument(folder, type=Path, required=True, help="folder with training images or labels")
     parser.add_argument("--output", type=Path, default=MODELS / f"{model}.safetensors")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--resume", action="store_true")
     for option in options:
         parser.add_argument(option, action="store_true")
     arguments = parser.parse_args()
-    arguments.data = arguments.data.resolve()
-    if not arguments.data.is_dir():
-        parser.error(f"there is no folder {arguments.data}")
+    for folder in folders:
+        path = getattr(arguments, folder.removeprefix("--")).resolve()
+        if not path.is_dir():
+            parser.error(f"there is no folder {path}")
+        setattr(arguments, folder.removeprefix("--"), path)
     arguments.progress = show_progress
     return arguments
 

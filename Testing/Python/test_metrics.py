@@ -49,16 +49,17 @@ def test_ssim_of_constant_images_is_the_luminance_term():
 
 
 def test_ssim_around_one_bright_voxel():
-    # The window's weight of its own center is w = (1 / Σ exp(-n²/4.5))³. At the bright voxel the image x has mean w and
+    # The window's weight of its own center is w = (1 / Σ exp(-n²/4.5))³. At the bright voxel the image has mean w and
     # variance w - w²; the reference is zero: (c1 / (w² + c1)) · (c2 / (w - w² + c2)).
     image = np.zeros((25, 25, 25))
+    center = box(image.shape, (12,) * 3, (13,) * 3)
     image[12, 12, 12] = 1
     w = (1 / sum(math.exp(-(n**2) / 4.5) for n in range(-5, 6))) ** 3
     expected = 1e-4 / (w**2 + 1e-4) * 9e-4 / (w - w**2 + 9e-4)
     found = structural_similarity(image, np.zeros_like(image), 1)
     assert found[12, 12, 12] == pytest.approx(expected)
     assert found[12, 12, 18] == 1  # six voxels away: outside the window
-    assert masked_ssim(image, np.zeros_like(image), box(image.shape, (12,) * 3, (13,) * 3), 1) == pytest.approx(expected)
+    assert masked_ssim(image, np.zeros_like(image), center, 1) == pytest.approx(expected)
 
 
 def test_ssim_does_not_depend_on_the_unit_but_on_the_stated_range():

@@ -1,0 +1,54 @@
+"""Run every benchmark that has what it needs, and write the numbers to bench.json.
+
+    python Testing/Benchmarks/bench.py [--data DIR] [--labels DIR] [--output bench.json]
+
+bench.json is a list of entries: name, ours, peer, ratio (ours / peer), unit, note. The note names the peer and says
+whether higher or lower is better. What was left out, and why, is said at the end. One benchmark alone, or another model:
+see the scripts beside this one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import geometry
+import mr_trus
+import segmentation_loss
+import synthesis
+from command import REFUSALS, ROOT, parser
+
+from GANSynthesisLib.files import replaced_whole
+
+
+def main() -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("--labels", type=Path, metavar="DIR",
+                           help="folder of PATIENT/tissue.nii.gz (default: runs/tissue)")
+    arguments.add_argument("--output", type=Path, default=ROOT / "bench.json", metavar="FILE")
+    chosen = arguments.parse_args()
+    data, device = chosen.data, chosen.device
+    benchmarks = {
+        "synthesis": lambda: synthesis.measure(data, device=device),
+        "segmentation loss": lambda: segmentation_loss.measure(data, chosen.labels, device=device),
+        "MR to ultrasound": lambda: mr_trus.measure(data, device=device),
+        "geometry": lambda: geometry.measure(device=device),
+    }
+    entries, missing = [], {}
+    for name, measure in benchmarks.items():
+        try:
+            entries += measure()
+        except REFUSALS as error:
+            missing[name] = error
+    with replaced_whole(chosen.output) as beside:
+        text = json.dumps([entry.as_dict() for entry in entries], indent=1, ensure_ascii=False)
+        beside.write_text(text + "\n", encoding="utf-8")
+    print(f"\nwrote {len(entries)} numbers to {chosen.output}")
+    for name, reason in missing.items():
+        print(f"left out: {name}: {reason}")
+    return 0 if entries else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""Systems: every one is trained through the engine in every context, applied, and plays its game as it says."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from synthetic_cases import LABELS, SMALL, head, labels_of, other_contrast, write_cases, write_images, write_pairs
+
+from GANSynthesisLib.inference import apply_model, generate
+from GANSynthesisLib.models import load_model
+from GANSynthesisLib.systems import UnknownSystem, build_system, describe_systems, names, systems
+from GANSynthesisLib.systems.settings import SettingsError
+from GANSynthesisLib.training import train
+from GANSynthesisLib.transforms import SpatialTransform
+
+CONTEXTS = {
+    "2D": {"context": "2D", "patch": "16,16"},
+    "2.5D": {"context": "2.5D", "slab": 3, "patch": "16,16"},
+    "3D": {"context": "3D", "patch": "8,16,16", "spacing": 3},
+}
+SEGMENTING = {"segmentation_weight": 1, "labels": LABELS, "segmentor_width": 4}
+REGISTER = {
+    "width": 4, "critic_width": 4, "patch": "16,16,16", "spacing": 5, "keypoints": 4, "validation_fraction": 0,
+    "batch": 1, "warmup": 0,
+}
+GENERATE = {
+    "width": 4, "critic_width": 4, "latent": 4, "batch": 2, "critic_turns": 2, "warmup": 0, "validation_fraction": 0,
+}
+RECIPES = {
+    **{f"paired {name}": ("paired", {**SMALL, **context}) for name, context in CONTEXTS.items()},
+    **{f"paired adversarial {name}": ("paired", {
+        **SMALL, **context, "adversarial_weight": 0.1, "gradient_difference_weight": 0.1,
+    }) for name, context in CONTEXTS.items()},
+    **{f"cyclegan {name}": ("cyclegan", {**SMALL, **context}) for name, context in CONTEXTS.items()},
+    "cyclegan with everything 2.5D": ("cyclegan", {
+        **SMALL, **CONTEXTS["2.5D"], **SEGMENTING, "gradient_consistency_weight": 0.5, "identity_weight": 1,
+        "cycle_noise": 0.05, "backbone": "resnet", "pool": 3,
+    }),
+    "cyclegan segmenting 3D": ("cyclegan", {**SMALL, **CONTEXTS["3D"], **SEGMENTING, "adversarial": "hinge"}),
+    **{f"segmentor {name}": ("segmentor", {
+        key: value for key, value in {**SMALL, **context, "labels": LABELS, "segmentor_width": 4}.items()
+        if key not in ("levels", "blocks", "discriminator_width", "discriminator_layers")
+    }) for name, context in CONTEXTS.items()},
+    "wgan penalty 2D": ("wgan", {**GENERATE, "patch": "16,16"}),
+    "wgan clipping 2D": ("wgan", {
+        **GENERATE, "patch": "16,16", "lipschitz": "clipping", "optimizer": "rmsprop", "learning_rate": 5e-5,
+    }),
+    "wgan penalty 3D": ("wgan", {**GENERATE, "context": "3D", "patch": "16,16,16"}),
+    "wgan clipping 3D": ("wgan", {**GENERATE, "context": "3D", "patch": "16,16,16", "lipschitz": "clipping"}),
+    "registration aligned": ("wgan_registration", {**REGISTER, "aligned": True, "contrast": 0.5}),
+    "registration rigid aligned": ("wgan_registration", {
+        **REGISTER, "aligned": True, "linear": "rigid", "dense": False, "start": "foreground",
+    }),
+    "registration by labels": ("wgan_registration", {**REGISTER, "structures": 1}),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Folders of cases: `paired`, `unpaired` (with labels), `images`, `aligned` and `labeled` pairs."""
+    root = tmp_path_factory.mktemp("cases")
+    write_cases(root / "paired", 2, labels=True)
+    write_cases(root / "unpaired", 2, paired=False, labels=True)
+    write_images(root / "images", 2, (16, 20, 20))
+    write_pairs(root / "aligned", 2)
+    write_pairs(root / "labeled", 2, labels=True, aligned=False)
+    return root
+
+
+def folder_of(system: str, settings: dict) -> str:
+    if system == "wgan_registration":
+        return "aligned" if settings.get("aligned") else "labeled"
+    return {"wgan": "images", "cyclegan": "unpaired"}.get(system, "paired")
+
+
+def test_the_recipes_train_every_system():
+    assert {system for system, _ in RECIPES.values()} == set(names()) == set(systems())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_few_steps_give_a_model_that_can_be_applied(recipe, data, tmp_path):
+    system, settings = RECIPES[recipe]
+    output = tmp_path / "model.safetensors"
+    train(system, data / folder_of(system, settings), output, settings=settings, steps=2)
+    model = load_model(output)
+    assert model.card.system == system
+    assert model.card.training["steps"] == 2
+    with (tmp_path / "model.run" / "losses.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    losses = {name: float(value) for name, value in row.items()}
+    assert np.isfinite(list(losses.values())).all()
+    turns = {name.split("/")[0] for name in losses} - {"step", "gradient norm"}
+    assert turns == set(build_system(system, settings).turns)
+
+    source = head(9, (7, 26, 22))
+    pair = {"fixed": source, "moving": other_contrast(source)}
+    if system == "wgan":
+        result = generate(model, 2, seed=3)
+        assert sorted(result.outputs) == ["image_1", "image_2"]
+    elif system == "wgan_registration":
+        result = apply_model(model, pair)
+        assert np.isfinite(result.report["quality"])
+    else:
+        result = apply_model(model, {"source": source})
+    expected = {port.name for port in model.card.outputs}
+    assert system == "wgan" or set(result.outputs) == expected
+    json.dumps(result.report, allow_nan=False)
+    for output in result.outputs.values():
+        if isinstance(output, SpatialTransform):
+            assert np.isfinite(output.points(source.grid.points().reshape(-1, 3))).all()
+            continue
+        assert np.isfinite(output.voxels).all()
+        if system != "wgan":
+            assert output.grid.same_as(source.grid)
+        if output.label_names:
+            assert set(np.unique(output.voxels)) <= {0, 1, 2}
+            assert output.label_names == {1: "tissue", 2: "bright"}
+
+
+# The rules of the games
+
+
+def batch_of(system, count: int = 2) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    shape = (count, 1, *system.settings.window())
+    source = torch.nn.functional.avg_pool3d(torch.randn(shape), 3, 1, 1).clamp(-1, 1)
+    return {
+        "source": source, "target": -0.5 * source.flip(0), "image": source, "fixed": source, "moving": source.roll(2, 4),
+        "labels": (source > 0).float(),
+    }
+
+
+def gradients(module: torch.nn.Module) -> float:
+    return sum(float(weight.grad.abs().sum()) for weight in module.parameters() if weight.grad is not None)
+
+
+def test_the_segmentation_term_alone_teaches_the_generator():
+    system = build_system("cyclegan", {**SMALL, **CONTEXTS["2D"], **SEGMENTING})
+    losses = system.generators_turn(batch_of(system))
+    losses["segmentation"].backward()
+    assert gradients(system.to_target) > 0
+    assert gradients(system.segmentor) > 0
+    assert gradients(system.to_source) == gradients(system.judge_target) == 0
+
+
+def test_terms_with_weight_zero_are_not_computed():
+    system = build_system("cyclegan", {**SMALL, **CONTEXTS["2D"]})
+    assert set(system.generators_turn(batch_of(system))) == {"adversarial", "cycle"}
+    assert system.roles == ("source", "target")
+    assert not hasattr(system, "segmentor")
+    assert build_system("paired", {**SMALL, **CONTEXTS["2D"]}).turns == ("generator",)
+
+
+@pytest.mark.parametrize("recipe", ["cyclegan 2D", "paired adversarial 2.5D", "wgan penalty 2D", "registration aligned"])
+def test_players_do_not_change_outside_their_turns(recipe, data, tmp_path, monkeypatch):
+    from GANSynthesisLib.training.engine import Engine
+
+    name, settings = RECIPES[recipe]
+    play, seen = Engine._turn, []
+
+    def watched(engine, turn, *rest):
+        players = {n for names in engine.raw.players.values() for n in names}
+        before = {n: [w.detach().clone() for w in getattr(engine.raw, n).parameters()] for n in players}
+        answer = play(engine, turn, *rest)
+        for player in players:
+            same = all(torch.equal(a, b) for a, b in zip(
+                before[player], getattr(engine.raw, player).parameters(), strict=True))
+            assert same == (player not in engine.raw.players[turn]), (turn, player)
+            frozen = not any(w.requires_grad for w in getattr(engine.raw, player).parameters())
+            assert frozen == (player not in engine.raw.players[turn])
+        seen.append(turn)
+        return answer
+
+    monkeypatch.setattr(Engine, "_turn", watched)
+    train(name, data / folder_of(name, settings), tmp_path / "m.safetensors", settings=settings, steps=2)
+    assert seen == list(build_system(name, settings).turns) * 2
+
+
+def test_a_discriminator_judges_the_fakes_of_the_generators_turn():
+    system = build_system("paired", {**SMALL, **CONTEXTS["2D"], "adversarial_weight": 1})
+    batch, judged = batch_of(system), []
+    system.generator_turn(batch)
+    expected = torch.cat([batch["source"], system.generator(batch["source"])], 1)
+    system.use_pool(lambda name, fakes: judged.append(fakes) or fakes)
+    system.discriminator_turn(batch)["discriminator"].backward()
+    assert torch.equal(judged[0], expected)
+    assert not judged[0].requires_grad
+    assert gradients(system.generator) == 0
+
+
+def test_clipping_keeps_the_critic_within_its_bound(data, tmp_path, monkeypatch):
+    from GANSynthesisLib.systems.wgan import WGAN
+
+    bounds, clip = [], WGAN.after_turn
+
+    def watched(system, turn):
+        clip(system, turn)
+        bounds.append(max(float(weight.detach().abs().max()) for weight in system.critic.parameters()))
+
+    monkeypatch.setattr(WGAN, "after_turn", watched)
+    settings = RECIPES["wgan clipping 2D"][1]
+    train("wgan", data / "images", tmp_path / "m.safetensors", settings={**settings, "clip": 0.02}, steps=1)
+    assert max(bounds) <= 0.02 + 1e-8
+
+
+def test_the_critic_sees_aligned_pairs_as_real_and_remembers_its_scores():
+    system = build_system("wgan_registration", {**REGISTER, "aligned": True})
+    losses = system.critic_turn(batch_of(system))
+    assert set(losses) == {"critic", "gradient_penalty"}
+    assert float(system.score_aligned) != 0
+    assert float(system.score_unregistered) != 0
+
+
+def test_simulated_misalignment_comes_with_its_truth():
+    from GANSynthesisLib.networks.registration import sample
+
+    torch.manual_seed(3)
+    system = build_system("wgan_registration", {**REGISTER, "patch": "32,32,32", "spacing": 2, "aligned": True})
+    image = torch.from_numpy(head(0, (32, 32, 32)).voxels / 500 - 1)[None, None].float()
+    pair = system._misaligned({"fixed": image, "moving": image})
+    before = (pair["moving"] - pair["fixed"]).abs().mean()
+    after = (sample(pair["moving"], pair["truth"], 2.0, -1) - pair["fixed"]).abs().mean()
+    assert float(before) > 0.1
+    assert float(after) < 0.25 * float(before)
+
+
+def test_registration_from_labels_needs_labels_and_says_so(data, tmp_path):
+    with pytest.raises(ValueError, match="no files for the role 'fixed_labels'"):
+        train("wgan_registration", data / "aligned", tmp_path / "m.safetensors", settings={**REGISTER, "label_weight": 0})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("wgan", {"patch": "20,20"}, "give multiples of 16"),
+        ("wgan", {"context": "2.5D"}, "context is '2.5D'; it must be one of 2D, 3D"),
+        ("wgan_registration", {"patch": "17,16,16"}, "give even numbers"),
+        ("wgan_registration", {"spacing": "1,1,3"}, "give one number"),
+        ("paired", {"slab": 4}, "give an odd number"),
+        ("paired", {"width": 2}, "width is 2; it must be between 4 and 256"),
+        ("paired", {"width": "wide"}, "width must be int, not 'wide'"),
+        ("paired", {"batch": float("inf")}, "batch must be int"),
+        ("paired", {"learning_rate": "nan"}, "must be a finite number"),
+        ("paired", {"mask_background": "maybe"}, "mask_background must be bool"),
+        ("cyclegan", {"segmentation": 1}, "unknown setting segmentation; there are: adversarial"),
+    ],
+)
+def test_settings_outside_their_range_are_named(name, settings, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        build_system(name, settings)
+
+
+def test_settings_typed_as_text_equal_those_of_a_card():
+    for recipe, (name, settings) in RECIPES.items():
+        chosen = systems()[name].Settings
+        parsed = chosen.parse(settings)
+        texts = {key: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                 for key, value in parsed.as_dict().items()}
+        assert chosen.parse(texts) == parsed, recipe
+        assert chosen.parse(json.loads(json.dumps(parsed.as_dict()))) == parsed
+
+
+def test_an_unknown_system_is_refused_with_those_there_are():
+    with pytest.raises(UnknownSystem, match="no system 'gan'; there are: paired, cyclegan"):
+        build_system("gan", {})
+
+
+def test_every_system_describes_itself():
+    described = {each["name"]: each for each in json.loads(json.dumps(describe_systems()))}
+    assert set(described) == set(names())
+    for each in described.values():
+        assert each["task"] in ("synthesize", "segment", "register", "generate")
+        assert each["roles"] and each["turns"] and each["title"] and each["summary"]
+        assert any(year in each["citation"] for year in ("2015", "2017", "2018"))
+        for setting in each["settings"]:
+            assert setting["help"], setting
+            number = setting["type"] in ("int", "float", "list of int", "list of float")
+            assert not number or (setting["low"] is not None and setting["high"] is not None), setting
+    weights = {setting["name"] for setting in described["cyclegan"]["settings"]}
+    assert {"segmentation_weight", "gradient_consistency_weight", "identity_weight", "cycle_weight"} <= weights
+
+
+@pytest.mark.parametrize("recipe", ["paired 2.5D", "cyclegan with everything 2.5D", "wgan penalty 2D"])
+def test_what_is_deployed_is_what_its_outputs_need(recipe):
+    name, settings = RECIPES[recipe]
+    system = build_system(name, settings)
+    deployed = build_system(name, settings)
+    state = {key: value for key, value in system.state_dict().items() if key.startswith(system.deployed())}
+    deployed.load_state_dict(state, strict=False)
+    inputs = {**batch_of(system, 1), "noise": torch.randn(1, 4)}
+    for key, value in system.eval().apply(inputs).items():
+        assert torch.equal(deployed.eval().apply(inputs)[key], value)
+
+
+# Learning
+
+
+def test_a_short_paired_run_learns_the_other_contrast(data, tmp_path):
+    settings = {**SMALL, **CONTEXTS["2D"], "width": 8, "batch": 4, "learning_rate": 5e-3, "augment": 0, "ema": 0.9}
+    output = tmp_path / "m.safetensors"
+    train("paired", data / "paired", output, settings=settings, steps=80)
+    with (tmp_path / "m.run" / "losses.csv").open() as stream:
+        losses = [float(row["generator/l1"]) for row in csv.DictReader(stream)]
+    assert losses[-1] < 0.5 * losses[0]
+    source = head(9)
+    inside, truth = source.voxels > 0, other_contrast(source).voxels
+    found = apply_model(load_model(output), {"source": source}).outputs["target"].voxels
+    flat = np.abs(truth - np.median(truth[inside]))[inside].mean()
+    assert np.abs(found - truth)[inside].mean() < 0.6 * flat
+
+
+def test_a_short_segmentor_run_learns_the_labels(data, tmp_path):
+    settings = {**RECIPES["segmentor 2D"][1], "batch": 4, "learning_rate": 5e-3, "ema": 0.9, "augment": 0}
+    output = tmp_path / "m.safetensors"
+    train("segmentor", data / "paired", output, settings=settings, steps=60)
+    source = head(9)
+    found = apply_model(load_model(output), {"source": source}).outputs["segmentation"].voxels
+    truth = labels_of(source).voxels
+    for value in (1, 2):
+        overlap = 2 * np.count_nonzero((found == value) & (truth == value))
+        assert overlap / (np.count_nonzero(found == value) + np.count_nonzero(truth == value)) > 0.7
