@@ -3,7 +3,7 @@
 #   make demo     apply the shipped models to images that come with Python packages; results in demo/
 #   make test     run the tests
 #   make lint     check the style
-#   make bench    compare speed and memory with peers
+#   make bench    measure the trained models against their baselines; numbers in bench.json
 #   make clean    remove .venv and everything that these commands wrote
 #
 # PYTHON=python3.12 chooses the interpreter, PIP_FLAGS="…" goes to pip (another index, a proxy, a folder of wheels).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 
 from GANSynthesisLib.files import ENDINGS, read_volume, replaced_whole, write_volume
@@ -19,7 +20,9 @@ def main(words: list[str] | None = None) -> int:
     """Run one command; errors of the user's making end in one sentence on stderr and exit status 2."""
     arguments = _parser().parse_args(words)
     try:
-        return arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return arguments.run(arguments)
     except KeyboardInterrupt:
         print("stopped; --resume goes on from the last checkpoint" if arguments.command == "train" else "stopped",
               file=sys.stderr)
@@ -166,6 +169,12 @@ def _pairs(words: list[str], option: str) -> dict[str, str]:
             raise UsageError(f"{option} names '{name}' twice.")
         pairs[name] = value
     return pairs
+
+
+def _show_warning(message, category, *place) -> None:
+    """What users should know, on one line; warnings among programmers stay out of their way."""
+    if issubclass(category, UserWarning):
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _show_progress(fraction: float, text: str) -> None:

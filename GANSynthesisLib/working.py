@@ -69,9 +69,12 @@ def label_array(labels: Volume, working: Grid) -> np.ndarray:
 
 
 def foreground(volume: Volume, working: Grid) -> np.ndarray:
-    """Body mask of a volume on a working grid, bool (D, H, W)."""
-    mask = volume.with_voxels(body_mask(volume).astype(np.uint8))
-    return resample(mask, working, "nearest", fill=0).voxels > 0
+    """Body mask of a volume on a working grid, bool (D, H, W).
+
+    The nearest voxel is no answer: often two are equally near, and which one wins depends on the order of the axes.
+    """
+    mask = volume.with_voxels(body_mask(volume).astype(np.float32), label_names={})
+    return resample(mask, working, fill=0).voxels > 0.49
 
 
 def _check_overlap(volume: Volume, working: Grid, first_name: str) -> None:

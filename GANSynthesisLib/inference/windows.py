@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -18,15 +19,16 @@ def starts(size: int, window: int, stride: int) -> list[int]:
     return [*range(0, size - window, stride), size - window]
 
 
-def gaussian_weights(window: tuple[int, int, int], device) -> torch.Tensor:
-    """(D, H, W) product of Gaussians, 1 in the middle; never so small that the blend loses digits."""
-    weights = torch.ones(window, device=device)
-    for axis, size in enumerate(window):
-        at = (torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2) / (size / 5)
-        shape = [1, 1, 1]
-        shape[axis] = size
-        weights = weights * torch.exp(-0.5 * at.square()).view(shape)
-    return weights.clamp(min=1e-4)
+def axis_weights(size: int, margin: int, inner: tuple[bool, bool], device) -> torch.Tensor:
+    """(size,) Gaussian, 1 in the middle; 0 within `margin` of an end that is `inner`, not at the volume's border.
+
+    There a network has seen too little of the neighborhood; some other window has it in its middle.
+    """
+    at = torch.arange(size, device=device, dtype=torch.float32)
+    weights = torch.exp(-0.5 * ((at - (size - 1) / 2) / (size / 5)).square()).clamp(min=1e-2)
+    weights[: margin * inner[0]] = 0
+    weights[size - margin * inner[1] :] = 0
+    return weights
 
 
 def apply_in_windows(
@@ -55,7 +57,18 @@ def apply_in_windows(
         for h in starts(padded[1], window[1], stride[1])
         for w in starts(padded[2], window[2], stride[2])
     ]
-    weights = gaussian_weights(window, device)
+    margins = [min(size // 8, (size - step) // 2) for size, step in zip(window, stride, strict=True)]
+
+    @functools.cache
+    def weights(inner: tuple[tuple[bool, bool], ...]) -> torch.Tensor:
+        d, h, w = (axis_weights(*each, device) for each in zip(window, margins, inner, strict=True))
+        return d[:, None, None] * h[:, None] * w
+
+    def weights_at(corner: tuple[int, int, int]) -> torch.Tensor:
+        return weights(tuple(
+            (first > 0, first + size < whole) for first, size, whole in zip(corner, window, padded, strict=True)
+        ))
+
     sums: Tensors = {}
     total = torch.zeros(padded, device=device)
     for start in range(0, len(corners), batch):
@@ -70,10 +83,10 @@ def apply_in_windows(
         for name, answer in apply(tiles).items():
             if name not in sums:
                 sums[name] = torch.zeros((answer.shape[1], *padded), device=device)
-            for box, one in zip(boxes, answer.float(), strict=True):
-                sums[name][(slice(None), *box)] += weights * one
-        for box in boxes:
-            total[box] += weights
+            for corner, box, one in zip(chosen, boxes, answer.float(), strict=True):
+                sums[name][(slice(None), *box)] += weights_at(corner) * one
+        for corner, box in zip(chosen, boxes, strict=True):
+            total[box] += weights_at(corner)
         progress(min(start + batch, len(corners)) / len(corners), "applying the model")
     crop = (slice(None), *(slice(0, size) for size in shape))
     return {name: (value / total)[crop].cpu() for name, value in sums.items()}

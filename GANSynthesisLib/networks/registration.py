@@ -144,7 +144,8 @@ class RegistrationGenerator(nn.Module):
         moving_heat, moving_structures = self.moving_encoder(moving)
         count, structures = fixed_heat.shape[1], self.structures
         coarse = grid_points(tuple(fixed_heat.shape[2:]), 2 * self.spacing, fixed.device)
-        fixed_parts, moving_parts = fixed_structures.sigmoid(), moving_structures.sigmoid()
+        # Structures learn from their labels alone: pulled about by the fit, they would stop being anatomy.
+        fixed_parts, moving_parts = fixed_structures.detach().sigmoid(), moving_structures.detach().sigmoid()
         # A structure's center counts as much as all free keypoints: it is the one point labels vouch for.
         weights = torch.cat([torch.ones(count), torch.full((structures,), float(count))]).to(fixed.device)
         matrix = fit_linear(
@@ -157,8 +158,8 @@ class RegistrationGenerator(nn.Module):
         if self.dense:
             # The linear stage learns from its own losses; the refiner must not pull it about.
             pulled = sample(moving, linear_points.detach(), self.spacing, -1)
-            parts = sample(moving_parts, linear_points, self.spacing).detach() if structures else pulled[:, :0]
-            inputs = torch.cat([pulled, fixed, parts, fixed_parts.detach()], 1)
+            parts = sample(moving_parts, linear_points.detach(), self.spacing) if structures else pulled[:, :0]
+            inputs = torch.cat([pulled, fixed, parts, fixed_parts], 1)
             displacement = to_size(self.refiner(inputs), fixed.shape[2:])
         whole = apply_linear(matrix.detach() if self.dense else matrix, points + displacement)
         return {

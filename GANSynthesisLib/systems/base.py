@@ -30,6 +30,7 @@ class System(nn.Module):
     citation: ClassVar[str]
     Settings: ClassVar[type[Settings]] = Settings
     paired: ClassVar[bool] = True  # the roles of a training case show the same anatomy on one grid
+    advice: ClassVar[str] = ""  # what to do where a role is missing from the training data
     criterion: ClassVar[str] = ""  # the validation number that is minimized; empty: the last weights are kept
 
     players: dict[str, tuple[str, ...]]

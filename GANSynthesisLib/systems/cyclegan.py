@@ -60,6 +60,7 @@ class CycleGAN(System):
     optional_roles = ("labels",)
     turns = ("generators", "discriminators")
     paired = False
+    advice = "labels are only needed with segmentation_weight above 0"
     citation = (
         "Zhu J.-Y. et al. Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks. ICCV 2017. "
         "Hiasa Y. et al. Cross-modality image synthesis from unpaired data using CycleGAN. SASHIMI 2018. "

@@ -63,7 +63,7 @@ class RegistrationSettings(Settings):
     contrast: float = setting(0.0, "probability of a random intensity curve on each image", low=0, high=1)
     critic_turns: int = setting(1, "turns of the critic for one of the generator", low=1, high=20)
     critic_width: int = setting(8, "channels of the critic's first layer", low=4, high=64)
-    adversarial_weight: float = setting(0.05, "weight of the critic's score", low=0, high=100, common=True)
+    adversarial_weight: float = setting(0.005, "weight of the critic's score", low=0, high=100, common=True)
     gradient_penalty_weight: float = setting(10.0, "weight of the gradient penalty", low=0, high=1000)
     truth_weight: float = setting(1.0, "weight of the distance from the simulated truth, per mm", low=0, high=1000)
     label_weight: float = setting(1.0, "weight of the multi-scale label overlap", low=0, high=1000, common=True)
@@ -97,6 +97,7 @@ class WGANRegistration(System):
     )
     Settings = RegistrationSettings
     criterion = "error"
+    advice = "without labels the pairs must be aligned already: say so with the setting aligned=true"
 
     def __init__(self, settings: RegistrationSettings):
         super().__init__(settings)

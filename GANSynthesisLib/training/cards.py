@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import platform
 import re
@@ -60,6 +61,12 @@ def training_card(
 
 
 def software_versions() -> dict[str, str]:
+    """Versions of what computes, by package."""
+    return dict(_installed())
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
     found = {"GANSynthesis": __version__, "python": platform.python_version()}
     for package in ("torch", "monai", "lightning-fabric", "SimpleITK", "numpy"):
         try:

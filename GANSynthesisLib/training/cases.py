@@ -37,7 +37,9 @@ def subject_of(name: str) -> str:
     return found.group(0) if found else name
 
 
-def find_cases(data: Path, roles: tuple[str, ...], optional: tuple[str, ...] = (), paired: bool = True) -> list[Case]:
+def find_cases(
+    data: Path, roles: tuple[str, ...], optional: tuple[str, ...] = (), paired: bool = True, advice: str = ""
+) -> list[Case]:
     """Cases of a folder with one subfolder per role (`source`, or `source_images`), or of a CSV manifest.
 
     Files of the same stem belong together. A manifest has one column per role with paths relative to it, and may have
@@ -54,7 +56,10 @@ def find_cases(data: Path, roles: tuple[str, ...], optional: tuple[str, ...] = (
         )
     for role in roles:
         if not any(role in case.files for case in cases):
-            raise DataError(f"{data} has no files for the role '{role}': add a subfolder (or column) of that name.")
+            hint = f" ({advice})" if advice else ""
+            raise DataError(
+                f"{data} has no files for the role '{role}': add a subfolder or column of that name{hint}."
+            )
     if paired:
         whole = [case for case in cases if all(role in case.files for role in roles)]
         if not whole:

@@ -52,7 +52,8 @@ def write_preview(path: Path, images: dict[str, torch.Tensor]) -> None:
     figure = _figure(2.6 * len(images), 2.9)
     axes = figure.subplots(1, len(images), squeeze=False)[0]
     for axis, (name, image) in zip(axes, images.items(), strict=True):
-        axis.imshow(image[0, 0, image.shape[2] // 2].float().cpu(), cmap="gray", vmin=-1, vmax=1, origin="lower")
+        middle = image[0, 0, image.shape[2] // 2].float().cpu().numpy()
+        axis.imshow(middle, cmap="gray", vmin=-1, vmax=1, origin="lower")
         axis.set_title(name, fontsize=9)
         axis.set_axis_off()
     _save(figure, path, 90)

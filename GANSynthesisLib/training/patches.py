@@ -16,6 +16,7 @@ from GANSynthesisLib.volumes import Volume, VolumeError, resample
 from GANSynthesisLib.working import centered_pair, image_arrays, label_array, parse_range, parse_spacing
 
 MOST_CHANNELS = 6
+TURNED = 0.3  # part of the training patches that are turned and scaled
 
 
 @dataclass
@@ -166,14 +167,14 @@ class PatchSampler:
         for axis, size in enumerate(self.window):
             if size >= high[axis] - low[axis]:
                 center[axis] = (low[axis] + high[axis]) / 2 + random.uniform(-4, 4) * strength * (shape[axis] > 1)
-        if self.settings.context != "3D":
-            center[0] = round(center[0])  # slabs hold the image's own slices, not mixtures of two
-        if strength == 0:
-            center = np.array([
-                round(c - (size - 1) / 2) + (size - 1) / 2 for c, size in zip(center, self.window, strict=True)
-            ])
-        angle = math.radians(random.uniform(-12, 12)) * strength
-        scale = math.exp(random.uniform(-0.1, 0.1) * strength)
+        # Interpolation blurs: only some patches are turned and scaled, the others are exact copies of voxels. Slabs
+        # hold the image's own slices in any case.
+        turned = random.random() < TURNED * strength
+        for axis, size in enumerate(self.window):
+            if not turned or (axis == 0 and self.settings.context != "3D"):
+                center[axis] = round(center[axis] - (size - 1) / 2) + (size - 1) / 2
+        angle = math.radians(random.uniform(-12, 12)) * strength if turned else 0.0
+        scale = math.exp(random.uniform(-0.1, 0.1) * strength) if turned else 1.0
         # Left-right flips only: patches are in canonical axes, so columns run to the patient's right.
         flip = -1 if strength > 0 and random.random() < 0.5 else 1
         z = torch.arange(depth) - (depth - 1) / 2

@@ -72,7 +72,7 @@ def train(
     torch.manual_seed(seed)
     system = build_system(system_name, parsed.as_dict())
     optional = tuple(role for role in chosen.optional_roles if role not in system.roles)
-    found = find_cases(data, system.roles, optional, system.paired)
+    found = find_cases(data, system.roles, optional, system.paired, system.advice)
     if not system.paired:
         _forget_unwanted_labels(found, system)
     training, held_out = split_subjects(found, parsed.validation_fraction, seed)

@@ -17,7 +17,9 @@ def extract_segmentor(model_file: Path, output: Path, card: dict | None = None) 
     model = load_model(Path(model_file))
     whole = model.card
     if whole.system != "cyclegan" or not any(port.is_segmentation for port in whole.outputs):
-        raise ModelError(f"The model '{whole.name}' has no segmentor: train cyclegan with segmentation_weight above 0.")
+        raise ModelError(
+            f"The model '{whole.name}' has no segmentor: train cyclegan with segmentation_weight above 0."
+        )
     system = model.build()
     known = {field.name for field in dataclasses.fields(SegmentorSettings)}
     settings = {name: value for name, value in whole.settings.items() if name in known}

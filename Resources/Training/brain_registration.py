@@ -23,7 +23,7 @@ CONTRASTS = ("T1", "T1c", "T2", "FLAIR")
 SETTINGS = {
     "patch": "48,56,48", "spacing": 3.5, "width": 16, "batch": 2, "aligned": True, "start": "foreground",
     "simulated_shift": 8, "simulated_rotation": 15, "simulated_scale": 0.1, "simulated_bend": 3, "contrast": 0.5,
-    "learning_rate": 1e-3, "discriminator_learning_rate": 2e-4, "smoothness_weight": 20, "adversarial_weight": 0.05,
+    "learning_rate": 1e-3, "discriminator_learning_rate": 2e-4, "smoothness_weight": 20, "adversarial_weight": 0.005,
     "truth_weight": 0.2, "validation_fraction": 0, "checkpoint_every": 100, "decay_from": 0.4, "ema": 0.99,
     "fixed_modality": "T1, T2 or FLAIR", "moving_modality": "T1, T2 or FLAIR",
     "anatomy": "adult brain, skull-stripped",

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from GANSynthesisLib.training import extract_segmentor, train  # noqa: E402
 
-LABELED_T1, OTHER_T2 = "glioma_tcga", "ms_patient07"
+LABELED_T1, OTHER_T2 = "ms_patient07", "glioma_tcga"
 SHARED = {
     "context": "2.5D", "slab": 3, "patch": "160,128", "spacing": "1", "segmentor_width": 16,
     "intensity": "median:0:3", "modality": "T1", "anatomy": "adult brain, skull-stripped", "batch": 2,

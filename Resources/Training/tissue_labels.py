@@ -15,7 +15,7 @@ from pathlib import Path
 import ants
 import numpy as np
 
-PATIENTS = ("ms_patient26", "glioma_tcga")
+PATIENTS = ("ms_patient07", "ms_patient26")
 
 
 def tissue_labels(t1: ants.ANTsImage) -> ants.ANTsImage:

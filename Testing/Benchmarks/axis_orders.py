@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import permutations, product
 
+import command  # noqa: F401  puts the library on the path
 import numpy as np
-from command import ROOT as ROOT  # puts the library on the path
 
 from GANSynthesisLib.volumes import Volume
 
@@ -22,7 +22,7 @@ class AxisOrder:
     signs: tuple[int, int, int]
 
     def __str__(self) -> str:
-        return "".join(f"{'-' if sign < 0 else '+'}{'kji'[axis]}" for axis, sign in zip(self.axes, self.signs, strict=True))
+        return "".join("+-"[sign < 0] + "kji"[axis] for axis, sign in zip(self.axes, self.signs, strict=True))
 
     def turned(self, volume: Volume) -> Volume:
         """The same voxels in the same places, stored in this order."""

@@ -3,8 +3,8 @@
     python Testing/Benchmarks/bench.py [--data DIR] [--labels DIR] [--output bench.json]
 
 bench.json is a list of entries: name, ours, peer, ratio (ours / peer), unit, note. The note names the peer and says
-whether higher or lower is better. What was left out, and why, is said at the end. One benchmark alone, or another model:
-see the scripts beside this one.
+whether higher or lower is better. What was left out, and why, is said at the end. The scripts beside this one run one
+benchmark alone, and take other models.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def main() -> int:
     }
     entries, missing = [], {}
     for name, measure in benchmarks.items():
+        print(f"measuring: {name}", file=sys.stderr, flush=True)
         try:
             entries += measure()
         except REFUSALS as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import os
 import sys
@@ -70,7 +71,8 @@ def existing_folder(data: Path | None, *parts: str) -> Path:
     return folder
 
 
-def trained_models() -> list[Model]:
+@functools.cache
+def trained_models() -> tuple[Model, ...]:
     """The shipped models, then those of runs/ with other weights; a file that cannot be used is reported."""
     found: dict[str, Model] = {}
     for path in (*sorted(shipped_models_folder().glob("*.safetensors")), *sorted(RUNS.glob("*.safetensors"))):
@@ -80,7 +82,7 @@ def trained_models() -> list[Model]:
             print(f"left out: {error}", file=sys.stderr)
             continue
         found.setdefault(model.sha256, model)
-    return list(found.values())
+    return tuple(found.values())
 
 
 def refuse_test_subjects(model: Model, subjects: Sequence[str]) -> None:

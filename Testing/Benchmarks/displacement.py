@@ -10,9 +10,9 @@ BLOCK = 8  # voxels
 def mean_displacement(image, reference) -> float:
     """Mean length, in voxels, of the displacement between two images (K, J, I), measured from their content.
 
-    One displacement per block of 8 voxels, by least squares on the intensity gradient (Lucas and Kanade 1981), averaged
-    with the weight of the block's gradient: what shows no edge cannot show a displacement. Good below about a voxel,
-    and of the right order above.
+    One displacement per block of 8 voxels, by least squares on the intensity gradient (Lucas and Kanade 1981),
+    averaged with the weight of the block's gradient: what shows no edge cannot show a displacement. Good below about a
+    voxel, and of the right order above.
     """
     image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
     axes = [axis for axis, size in enumerate(image.shape) if size > 2]

@@ -35,10 +35,13 @@ HEADER = ("model", "output", "displacement, voxels", "worst order", "largest dif
 
 @dataclass(frozen=True)
 class Difference:
-    """Between a result and the one it should equal: mean displacement in voxels, largest difference of intensity."""
+    """Between a result and the one it should equal: mean displacement in voxels, largest difference of intensity.
+
+    A transform has no intensities.
+    """
 
     displacement: float
-    intensity: float
+    intensity: float = 0.0
 
 
 def volume_difference(found: Volume, order: AxisOrder, first: Volume) -> Difference:
@@ -56,10 +59,10 @@ def volume_difference(found: Volume, order: AxisOrder, first: Volume) -> Differe
 
 
 def transform_difference(found: SpatialTransform, first: SpatialTransform, fixed: Volume) -> Difference:
-    """Where the two take the voxels of the fixed image; a transform has no intensities."""
+    """Where the two take the voxels of the fixed image."""
     points = fixed.grid.points().reshape(-1, 3)
     apart = np.linalg.norm(found.points(points) - first.points(points), axis=1)
-    return Difference(float(apart.mean()) / min(fixed.spacing), 0.0)
+    return Difference(float(apart.mean()) / min(fixed.spacing))
 
 
 def inputs_of(model: Model, image: Volume | None) -> dict[str, Volume]:
@@ -107,11 +110,13 @@ def measure(models: Sequence[str | Path] = (), image: str | Path | None = None, 
             far, unlike = (max(by_order, key=lambda order, what=what: getattr(by_order[order], what))
                            for what in ("displacement", "intensity"))
             displacement, intensity = by_order[far].displacement, by_order[unlike].intensity
-            rows.append((model.card.name, name, f"{displacement:.2g}", far, f"{intensity:.2%}", unlike))
+            seen = (f"{intensity:.2%}", unlike) if name != "transform" else ("", "")
+            rows.append((model.card.name, name, f"{displacement:.2g}", far, *seen))
             note = f"worst of {len(by_order)} axis orders; peer: the goal; lower"
             label = f"{model.card.name} {name}"
             entries.append(Entry(f"displacement, {label}", displacement, DISPLACEMENT_GOAL, "voxels", note))
-            entries.append(Entry(f"difference, {label}", intensity, INTENSITY_GOAL, "fraction of range", note))
+            if name != "transform":
+                entries.append(Entry(f"difference, {label}", intensity, INTENSITY_GOAL, "fraction of range", note))
     print_table(f"Worst of {len(AXIS_ORDERS)} axis orders", HEADER, rows)
     return entries
 

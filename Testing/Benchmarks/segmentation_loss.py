@@ -5,8 +5,7 @@
 
 Reference labels (1 CSF, 2 gray matter, 3 white matter) come from the test patient's T1 by the first command: a
 method's output, not a reader's. Three rows: trained through translation and applied to real T2 (no label of a T2 was
-ever used); trained on T1 and applied to that T2 as it is, the peer; the same one on real T1, which is about what labels
-of the modality would give.
+ever used); trained on T1 and applied to that T2 as it is, the peer; the same one on real T1, the upper reference.
 """
 
 from __future__ import annotations

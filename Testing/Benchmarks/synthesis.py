@@ -78,7 +78,7 @@ def measure(data: Path | None, models: Sequence[str | Path] = (), device: str = 
             peer_error, peer_similarity = mapping_scores(training, test, normalization)
             rows.append((card.name, len(training), normalization, f"{error:.4f}", f"{peer_error:.4f}",
                          f"{error / peer_error:.3f}", f"{similarity:.4f}", f"{peer_similarity:.4f}"))
-            label, note = f"{card.name} {normalization}", f"peer: intensity mapping, {len(training)} subjects"
+            label, note = f"{card.name} {normalization}", f"peer: intensity mapping of {len(training)} subject(s)"
             goal = GOALS.get(card.system, "goal: below 1")
             entries += [
                 Entry(f"T1 to T2 MAE, {label}", error, peer_error, "fraction of range", f"{note}; lower; {goal}"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import command  # noqa: F401  puts the library on the path
 import numpy as np
-from command import ROOT as ROOT  # puts the library on the path
 
 from GANSynthesisLib.volumes import Grid, Volume
 

@@ -1,4 +1,4 @@
-"""The demonstration: shipped models applied to images that come with Python packages, in a scene of Slicer's libraries.
+"""The demonstration: the shipped models in a scene of Slicer's libraries, on images that come with Python packages.
 
     make demo            (or: python Testing/Demo/demo.py [--output FOLDER] [--screenshot])
 
@@ -82,18 +82,18 @@ def run(folder: Path, started: float):
     session.segment()
     say("[4/6] Registering a displaced T2 to the T1")
     session.register()
-    say("[5/6] Writing scene and outputs, and reading them again")
+    say("[5/6] Drawing the overview")
+    from Demo.figure import draw_overview
+    from Demo.picture import picture_of
+
+    draw_overview(picture_of(session), folder / OVERVIEW)
+    say("[6/6] Writing scene and outputs, and reading them again")
     writing = time.perf_counter()
     write_outputs(session, folder)
     check_files(session, folder)
     write_scene(session, folder)
     check_scene(session, folder)
     session.seconds["write"] = round(time.perf_counter() - writing, 2)
-    say("[6/6] Drawing the overview")
-    from Demo.figure import draw_overview
-    from Demo.picture import picture_of
-
-    draw_overview(picture_of(session), folder / OVERVIEW)
     session.seconds["total"] = round(time.perf_counter() - started, 2)
     (folder / REPORT).write_text(json.dumps(report(session), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return session

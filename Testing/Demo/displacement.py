@@ -17,7 +17,7 @@ FIELD_SPACING_MM = 5.0
 FIELD_MARGIN_MM = 60.0  # around the fixed volume, so that the moving grid lies within the field
 
 MOVING_SPACING_MM = 1.2
-MOVING_TILT_DEGREES = 11.0
+MOVING_TILT_DEGREES = 15.0
 MOVING_TILT_AXIS = (1.0, 0.5, -0.3)
 # Columns: the directions of i, j, k before the tilt; a sagittal acquisition whose second axis runs downward.
 MOVING_AXES = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -53,7 +53,7 @@ def known_displacement(fixed: Grid) -> KnownDisplacement:
 
 
 def smooth_bend(points: np.ndarray) -> np.ndarray:
-    """(3, K, J, I) mm at points (K, J, I, 3) mm: waves along all axes, at most BEND_MM per component, never folding."""
+    """(3, K, J, I) mm at points (K, J, I, 3) mm: waves along all axes, at most BEND_MM each, without folding."""
     phase = 2 * np.pi / BEND_LENGTH_MM * points
     x, y, z = np.moveaxis(phase, -1, 0)
     waves = (np.sin(y + 0.6) * np.cos(z), np.sin(z - 0.4) * np.cos(x + 0.3), np.sin(x + 1.1) * np.cos(y - 0.5))

@@ -11,15 +11,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize, to_rgb
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
 
 from Demo.picture import Picture
 from Demo.views import View, checkerboard
 
-PAPER, INK, QUIET, LINE = "#0e1116", "#f2f4f7", "#9aa4b2", "#2a313c"
+PAPER, INK, QUIET, LINE = "#000000", "#f2f4f7", "#9aa4b2", "#333b47"
 COLORS = {"CSF": "#38bdf8", "gray matter": "#fb923c", "white matter": "#fde68a"}
 OUTLINE, RIGHT, WRONG = "#facc15", "#4ade80", "#f43f5e"
 AXIAL_MM, CORONAL_MM, SAGITTAL_MM = 12.0, -16.0, 6.0
-DPI, WIDTH, SIDE, GAP, HEADER, TITLE, FOOT = 110, 18.0, 0.35, 0.16, 0.66, 1.0, 0.42  # inches
+DPI, WIDTH, SIDE, GAP = 110, 18.0, 0.35, 0.16  # inches, but for the dots per inch
+HEADER, LEGEND, TITLE, FOOT = 0.72, 0.36, 0.85, 0.4
 
 
 class Sheet:
@@ -27,7 +29,7 @@ class Sheet:
 
     def __init__(self, row_mm: float, rows: int, inch_per_mm: float):
         self.scale, self.row = inch_per_mm, row_mm * inch_per_mm
-        self.height = TITLE + rows * (HEADER + self.row) + FOOT
+        self.height = TITLE + rows * (HEADER + self.row + LEGEND) + FOOT
         self.figure = plt.figure(figsize=(WIDTH, self.height), facecolor=PAPER)
         self.top = self.height - TITLE
 
@@ -50,10 +52,10 @@ class Sheet:
         axes, x, bottom = [], SIDE, self.top - HEADER - self.row
         for (_, height_mm), width in zip(sizes, widths, strict=True):
             height = height_mm * self.scale
-            y = bottom + (self.row - height)  # aligned at the top, below the row's titles
+            y = bottom + (self.row - height) * 0.6
             axes.append(self.figure.add_axes((x / WIDTH, y / self.height, width / WIDTH, height / self.height)))
             x += width + gap
-        self.top -= HEADER + self.row
+        self.top -= HEADER + self.row + LEGEND
         return axes
 
 
@@ -67,12 +69,13 @@ def draw_overview(picture: Picture, path: Path) -> None:
     widest = 4 * axial.size_mm[0] + sagittal.size_mm[0] + 190
     sheet = Sheet(row_mm, 3, (WIDTH - 2 * SIDE - 5 * GAP) / widest)
     sheet.text(SIDE, sheet.height - 0.5, "GANSynthesis", 24, weight="bold")
-    sheet.text(SIDE + 3.05, sheet.height - 0.5, "one T1-weighted brain: synthetic T2, tissues, registration", 15, QUIET)
+    words = "one T1-weighted brain in: synthetic T2, tissues and registration out"
+    sheet.text(SIDE + 3.05, sheet.height - 0.5, words, 15, QUIET)
     _synthesis(sheet, picture, axial, coronal, sagittal)
     _segmentation(sheet, picture, axial, coronal, sagittal)
     _registration(sheet, picture, axial)
     sheet.text(
-        SIDE, 0.14, "Input: ICBM 152 average brain, 1 mm (packaged with nilearn). Patient's right is on the viewer's "
+        SIDE, 0.16, "Input: ICBM 152 average brain, 1 mm (packaged with nilearn). Patient's right is on the viewer's "
         "left. Outputs are synthetic: research only, not for diagnosis.", 10, QUIET,
     )  # fmt: skip
     sheet.figure.savefig(path, dpi=DPI, facecolor=PAPER)
@@ -96,17 +99,17 @@ def _distributions(ax: Axes, picture: Picture) -> None:
     """How bright each tissue is in the synthetic T2."""
     ax.set_facecolor(PAPER)
     values = {name: picture.intensities[mask] for name, mask in picture.cores.items()}
-    highest = max(np.percentile(value, 99) for value in values.values())
+    highest = 1.1 * max(np.percentile(value, 98) for value in values.values())
     edges = np.linspace(0, highest, 70)
     for name, value in values.items():
         density, _ = np.histogram(value, edges, density=True)
         middle, density = (edges[1:] + edges[:-1]) / 2, density / density.max()
         ax.fill_between(middle, density, color=COLORS[name], alpha=0.28, lw=0)
         ax.plot(middle, density, color=COLORS[name], lw=1.6)
-        peak = middle[density.argmax()]
-        ax.text(peak, 1.04, name, color=COLORS[name], fontsize=10, ha="center", weight="bold")
-    ax.set(xlim=(0, highest), ylim=(0, 1.14), yticks=[])
-    ax.set_xlabel("intensity of the synthetic T2 in voxels where the tissue is certain", color=QUIET, fontsize=9)
+    ax.set(xlim=(0, highest), ylim=(0, 1.05), yticks=[])
+    ax.set_title("synthetic T2 by tissue", color=INK, fontsize=10.5, pad=4)
+    ax.set_xlabel("intensity in voxels that are certainly", color=QUIET, fontsize=9.5)
+    _legend(ax, [(name, COLORS[name]) for name in values], below=0.2)
     ax.tick_params(colors=QUIET, labelsize=9)
     for side, spine in ax.spines.items():
         spine.set_visible(side == "bottom")
@@ -120,16 +123,23 @@ def _segmentation(sheet: Sheet, picture: Picture, axial: View, coronal: View, sa
     views = (axial, coronal, sagittal, axial, axial, axial)
     axes = sheet.place([view.size_mm for view in views])
     for ax, view in zip(axes, (axial, coronal, sagittal), strict=False):
-        _image(ax, view, view.cut(picture.images["t2"]), "tissue on the synthetic T2")
+        _image(ax, view, view.cut(picture.images["t2"]), f"tissue outlines, {view.plane}")
         for name, mask in picture.found.items():
             _outline(ax, view, mask, COLORS.get(name, INK), 0.9)
     _image(axes[3], axial, _colored(axial, picture, picture.found), "tissue (output)")
     _image(axes[4], axial, _colored(axial, picture, picture.reference), "reference: probability maps")
     _image(axes[5], axial, _agreement(axial, picture), "agreement")
-    for name, x in (("CSF", 0.02), ("gray matter", 0.16), ("white matter", 0.5)):
-        axes[3].text(x, -0.02, name, color=COLORS[name], fontsize=9, transform=axes[3].transAxes, va="top")
-    axes[5].text(0.16, -0.02, "same", color=RIGHT, fontsize=9, transform=axes[5].transAxes, va="top")
-    axes[5].text(0.36, -0.02, "different", color=WRONG, fontsize=9, transform=axes[5].transAxes, va="top")
+    for ax, names in ((axes[3], ("CSF", "gray matter", "white matter")), (axes[4], ("gray matter", "white matter"))):
+        _legend(ax, [(name, COLORS[name]) for name in names])
+    _legend(axes[5], [("same", RIGHT), ("different", WRONG)])
+
+
+def _legend(ax: Axes, entries: list[tuple[str, str]], below: float = 0.0) -> None:
+    """Words in their colors, centered below a picture."""
+    words = [TextArea(text, textprops={"color": color, "fontsize": 10, "weight": "bold"}) for text, color in entries]
+    row = HPacker(children=words, pad=0, sep=9)
+    ax.add_artist(AnchoredOffsetbox("upper center", child=row, frameon=False, pad=0, borderpad=0.3,
+                                    bbox_to_anchor=(0.5, -below), bbox_transform=ax.transAxes))
 
 
 def _colored(view: View, picture: Picture, masks: dict[str, np.ndarray]) -> np.ndarray:
@@ -164,10 +174,11 @@ def _registration(sheet: Sheet, picture: Picture, view: View) -> None:
     )
     sheet.header("3", "Register: a displaced T2 onto the T1", words)
     axes = sheet.place([view.size_mm] * 6)
-    for ax, name, title in ((axes[0], "moving", "displaced T2, T1's outlines"), (axes[1], "warped", "aligned")):
+    for ax, name, title in ((axes[0], "moving", "displaced T2"), (axes[1], "warped", "aligned T2")):
         _image(ax, view, view.cut(picture.images[name]), title)
+        _legend(ax, [("outlines of the T1", OUTLINE)])
         for mask in (picture.brain, picture.reference["white matter"]):
-            _outline(ax, view, mask, OUTLINE, 0.8)
+            _outline(ax, view, mask, OUTLINE, 0.9)
     board = checkerboard(view.cut(picture.images["t1"]), view.cut(picture.images["warped"]), 22)
     _image(axes[2], view, board, "T1 and aligned T2 by turns")
     for ax, name, title in ((axes[3], "moving", "difference before"), (axes[4], "warped", "difference after")):
@@ -190,7 +201,7 @@ def _deformation(ax: Axes, view: View, picture: Picture) -> None:
     drawn = LineCollection(lines, cmap="turbo", norm=Normalize(0, max(values)), linewidths=0.9)
     drawn.set_array(np.array(values))
     ax.add_collection(drawn)
-    bar = ax.inset_axes((0.15, -0.045, 0.7, 0.022))
+    bar = ax.inset_axes((0.15, -0.035, 0.7, 0.02))
     colors = plt.colorbar(drawn, cax=bar, orientation="horizontal")
     colors.outline.set_visible(False)
     colors.set_label("displacement in mm", color=QUIET, fontsize=9, labelpad=1)

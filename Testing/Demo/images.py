@@ -34,7 +34,7 @@ class Brain:
         return {"gray matter": self.gray > 0.5, "white matter": self.white > 0.5}
 
     def cores(self) -> dict[str, np.ndarray]:
-        """Name -> (K, J, I) bool where the maps are sure of the tissue; fluid is what neither map claims, deep inside."""
+        """Name -> (K, J, I) bool where the maps are sure of the tissue; fluid is what neither claims, deep inside."""
         steps = [max(1, round(DEPTH_MM / step)) for step in self.t1.spacing]
         deep = sitk.BinaryErode(sitk.GetImageFromArray(self.mask.astype(np.uint8)), steps)
         fluid = (sitk.GetArrayFromImage(deep) > 0) & (self.gray + self.white < 1 - CORE)

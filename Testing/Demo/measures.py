@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 
+from GANSynthesisLib.evaluation.metrics import landmark_errors_mm
 from GANSynthesisLib.volumes import Grid
 
 
@@ -35,12 +36,6 @@ class Checks:
         return [asdict(check) for check in self.made]
 
 
-def dice(found: np.ndarray, reference: np.ndarray) -> float:
-    """Overlap of two bool arrays, 0 to 1 (Dice 1945); 1 where both are empty."""
-    total = int(found.sum()) + int(reference.sum())
-    return 2.0 * int((found & reference).sum()) / total if total else 1.0
-
-
 def medians(voxels: np.ndarray, regions: dict[str, np.ndarray]) -> dict[str, float]:
     """Region name -> median intensity in it."""
     return {name: float(np.median(voxels[region])) for name, region in regions.items()}
@@ -48,7 +43,7 @@ def medians(voxels: np.ndarray, regions: dict[str, np.ndarray]) -> dict[str, flo
 
 def error_mm(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Mean, 95th percentile and largest distance in mm between points (N, 3) and where they truly are."""
-    distance = np.linalg.norm(np.asarray(found) - np.asarray(truth), axis=1)
+    distance = landmark_errors_mm(found, truth)
     return {"mean": float(distance.mean()), "p95": float(np.percentile(distance, 95)), "max": float(distance.max())}
 
 
@@ -65,10 +60,35 @@ def offset_voxels(grid: Grid, reference: Grid) -> float:
 
 
 def content_shift_voxels(found: np.ndarray, reference: np.ndarray) -> float:
-    """Distance between the centers of two bool arrays (K, J, I), in voxels: shows a flip, a shift or a crop."""
-    if not (found.any() and reference.any()):
+    """By how many voxels `found` (K, J, I) must be shifted to fit `reference` best, by their cross-correlation.
+
+    A parabola through the three values along each axis finds the maximum between voxels. Infinite where one of the
+    arrays is constant.
+    """
+    first, second = (array.astype(np.float32) - np.float32(array.mean()) for array in (found, reference))
+    if not (first.any() and second.any()):
         return float("inf")
-    return float(np.linalg.norm(np.argwhere(found).mean(0) - np.argwhere(reference).mean(0)))
+    spectrum = np.conj(np.fft.rfftn(first)) * np.fft.rfftn(second)
+    correlation = np.fft.irfftn(spectrum, s=first.shape, axes=(0, 1, 2))
+    peak = np.unravel_index(correlation.argmax(), correlation.shape)
+    shift = []
+    for axis, at in enumerate(peak):
+        size = correlation.shape[axis]
+        below, top, above = np.take(correlation[_line(peak, axis)], [at - 1, at, at + 1], mode="wrap")
+        curvature = below - 2 * top + above
+        between = 0.5 * (below - above) / curvature if curvature < 0 else 0.0
+        shift.append((at + size // 2) % size - size // 2 + between)
+    return float(np.linalg.norm(shift))
+
+
+def _line(index: tuple, axis: int) -> tuple:
+    """Index of the line through a voxel along an axis."""
+    return tuple(slice(None) if each == axis else at for each, at in enumerate(index))
+
+
+def edges(voxels: np.ndarray) -> np.ndarray:
+    """(K, J, I) size of the intensity gradient: the same places in images of different contrast."""
+    return np.sqrt(sum(np.gradient(voxels.astype(np.float32), axis=axis) ** 2 for axis in range(3)))
 
 
 def sample_points(grid: Grid, mask: np.ndarray, count: int, seed: int = 0) -> np.ndarray:

@@ -8,7 +8,8 @@ from Demo.session import Session, mapped
 from Demo.views import View, box_around
 from GANSynthesisLib.volumes import Grid, Volume, resample
 
-MARGIN = 8
+MARGIN = 8  # voxels around the brain
+DARKEST = 0.3  # of the median of the synthetic T2 is shown black
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ def picture_of(session: Session) -> Picture:
         return resample(Volume(array, t1.ijk_to_ras), grid).voxels
 
     # One window for the three T2-weighted images, so that their gray values can be compared.
-    brightest = float(np.percentile(synthetic.voxels[session.brain.mask], 99.7))
-    unmoved = resample(moving, t1.grid).voxels
-    images = {"t2": synthetic.voxels / brightest, "moving": unmoved / brightest, "warped": warped.voxels / brightest}
-    images["t1"] = t1.voxels / float(np.percentile(t1.voxels[session.brain.mask], 99.7))
+    middle, brightest = np.percentile(synthetic.voxels[session.brain.mask], (50, 98))
+    darkest = DARKEST * middle
+    images = {"t2": synthetic, "moving": resample(moving, t1.grid), "warped": warped}
+    images = {name: (image.voxels - darkest) / (brightest - darkest) for name, image in images.items()}
+    images["t1"] = t1.voxels / np.percentile(t1.voxels[session.brain.mask], 99.7)
     return Picture(
         grid=grid,
         images={name: np.clip(canonical(array.astype(np.float32)), 0, 1) for name, array in images.items()},

@@ -11,9 +11,12 @@ import vtk
 
 from Demo.displacement import KnownDisplacement, known_displacement, moving_grid
 from Demo.images import Brain
-from Demo.measures import Checks, content_shift_voxels, dice, error_mm, medians, offset_voxels, sample_points
+from Demo.measures import Checks, content_shift_voxels, edges, error_mm, medians, offset_voxels, sample_points
+from GANSynthesisLib.evaluation.metrics import dice
+from GANSynthesisLib.models import load_model
 from GANSynthesisLib.mrml import read_provenance, volume_from_node, volume_to_node
-from GANSynthesisLib.volumes import Volume, body_mask
+from GANSynthesisLib.mrml.outputs import show_like
+from GANSynthesisLib.volumes import Grid, Volume
 
 SYNTHESIS, SEGMENTATION, REGISTRATION = "brain-t1-to-t2", "brain-t2-tissue", "brain-registration"
 POINTS = 20000  # of the brain, where the registration error is measured
@@ -43,9 +46,12 @@ class Session:
 
     def load(self) -> None:
         """The T1-weighted average brain into the scene."""
-        self.models = {name: self._model(name) for name in (SYNTHESIS, SEGMENTATION, REGISTRATION)}
+        self.models = {name: load_model(name) for name in (SYNTHESIS, SEGMENTATION, REGISTRATION)}
         with self._timed("load"):
             self.nodes["t1"] = volume_to_node(self.brain.t1)
+            hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+            folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "GANSynthesis demonstration")
+            hierarchy.CreateItem(folder, self.nodes["t1"])  # outputs are placed beside their input
 
     def synthesize(self) -> None:
         """T1 -> synthetic T2; on T2 fluid is brighter than gray matter, and gray brighter than white."""
@@ -56,7 +62,7 @@ class Session:
         synthetic = self.volume("synthetic")
         self._check_output("synthetic", SYNTHESIS)
         self._check_place("synthetic", synthetic.grid, self.brain.t1.grid)
-        self._check_content("synthetic", body_mask(synthetic), self.brain.mask)
+        self._check_content("synthetic", edges(synthetic.voxels), edges(self.brain.t1.voxels))
         found = medians(synthetic.voxels, self.brain.cores())
         fluid, gray, white = (found[name] for name in ("CSF", "gray matter", "white matter"))
         self.numbers["synthesis"] = {"median_intensity": _rounded(found)}
@@ -74,8 +80,10 @@ class Session:
         found = self.segments()
         self._check_output("tissue", SEGMENTATION)
         self._check_place("tissue", reference_grid(self.nodes["tissue"]), self.brain.t1.grid)
-        self._check_content("tissue", np.any(list(found.values()), axis=0), self.brain.mask)
-        overlaps = {name: dice(found[name], mask) for name, mask in self.brain.tissues().items() if name in found}
+        known = {name: mask for name, mask in self.brain.tissues().items() if name in found}
+        overlaps = {name: dice(found[name], mask)[1] for name, mask in known.items()}
+        for name, mask in known.items():
+            self._check_content("tissue", found[name], mask, f" {name}")
         self.numbers["segmentation"] = {
             "dice": _rounded(overlaps, 4), "reference": "gray and white matter probability maps above 0.5",
         }
@@ -89,7 +97,8 @@ class Session:
         self.displacement = known_displacement(fixed)
         moving = self.displacement.displaced(self.volume("synthetic"), moving_grid(fixed))
         moving = moving.with_voxels(moving.voxels, name="Displaced T2")
-        self.nodes["moving"] = volume_to_node(moving)
+        self.nodes["moving"] = volume_to_node(moving, like=self.nodes["t1"])
+        show_like(self.nodes["moving"], self.nodes["synthetic"])
         with self._timed("register"), self._only("transform", "warped"):
             self.nodes["transform"], self.nodes["warped"] = self.logic.register(
                 self.nodes["t1"], self.nodes["moving"], self.models[REGISTRATION], progress=self._progress()
@@ -97,6 +106,7 @@ class Session:
         self._check_output("transform", REGISTRATION)
         self._check_output("warped", REGISTRATION)
         self._check_place("warped", self.volume("warped").grid, fixed)
+        self._check_unchanged({"t1": self.brain.t1, "moving": moving})
         points = self.brain_points()
         truth = self.displacement.moving_points(points)
         before, after = error_mm(points, truth), error_mm(mapped(self.nodes["transform"], points), truth)
@@ -130,11 +140,6 @@ class Session:
         """(N, 3) points of gray and white matter in RAS mm."""
         return sample_points(self.brain.t1.grid, self.brain.gray + self.brain.white > 0.5, POINTS)
 
-    def _model(self, name: str):
-        from GANSynthesisLib.models import load_model
-
-        return load_model(name)
-
     @contextmanager
     def _timed(self, step: str):
         started = time.perf_counter()
@@ -149,7 +154,8 @@ class Session:
         yield
         wanted = {self.nodes[name].GetID() for name in names}
         extra = sorted(each for each in node_ids() - before - wanted if not belongs_to_output(each))
-        self.checks.add(f"{' and '.join(names)}: nothing else in the scene", not extra, extra, "no other node")
+        title = f"{' and '.join(names)}: nothing else in the scene"
+        self.checks.add(title, not extra, extra or "none", "no other node")
 
     def _check_output(self, name: str, model: str) -> None:
         found = read_provenance(self.nodes[name])
@@ -157,6 +163,14 @@ class Session:
         needed = ("Task", "Inputs", "InputHashes", "Settings", "Version", "Date", "Synthetic", "Notice")
         missing = [each for each in needed if each not in found]
         self.checks.add(f"{name}: provenance", complete and not missing, missing or "complete", "on the node")
+
+    def _check_unchanged(self, inputs: dict[str, Volume]) -> None:
+        changed = [
+            name for name, before in inputs.items()
+            if self.nodes[name].GetParentTransformNode() or not self.volume(name).grid.same_as(before.grid)
+            or not np.array_equal(self.volume(name).voxels, before.voxels)
+        ]  # fmt: skip
+        self.checks.add("inputs: as they were", not changed, changed or "unchanged", "same voxels in the same place")
 
     def _check_place(self, name: str, grid, reference) -> None:
         offset = offset_voxels(grid, reference)
@@ -168,10 +182,10 @@ class Session:
             f"{name}: on the grid of the input", offset < 1e-3, f"{offset:.6f} voxel", "same shape and matrix"
         )
 
-    def _check_content(self, name: str, found: np.ndarray, reference: np.ndarray) -> None:
+    def _check_content(self, name: str, found: np.ndarray, reference: np.ndarray, part: str = "") -> None:
         shift = content_shift_voxels(found, reference)
-        self.numbers["geometry"][name]["content_shift_voxels"] = round(shift, 4)
-        self.checks.add(f"{name}: content in its place", shift < 0.5, f"{shift:.3f} voxel", "below 0.5 voxel")
+        self.numbers["geometry"][name][f"shift_voxels{part.replace(' ', '_')}"] = round(shift, 4)
+        self.checks.add(f"{name}{part}: in its place", shift < 0.5, f"{shift:.3f} voxel", "below 0.5 voxel")
 
     def _progress(self):
         """Progress in plain lines, one for each quarter of the work."""
@@ -198,8 +212,6 @@ def belongs_to_output(node_id: str) -> bool:
 
 def reference_grid(node):
     """Grid of a segmentation node's label map, world coordinates."""
-    from GANSynthesisLib.volumes import Grid
-
     image = slicer.vtkOrientedImageData()
     node.GetBinaryLabelmapRepresentation(node.GetSegmentation().GetNthSegmentID(0), image)
     matrix = vtk.vtkMatrix4x4()

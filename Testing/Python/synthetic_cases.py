@@ -46,9 +46,9 @@ def other_contrast(volume: Volume) -> Volume:
 
 
 def labels_of(volume: Volume) -> Volume:
-    """0 outside, 1 tissue, 2 the brighter half."""
+    """0 outside, 1 tissue, 2 what is bright."""
     inside = volume.voxels > 0
-    bright = volume.voxels > np.median(volume.voxels[inside])
+    bright = volume.voxels > 450
     return volume.with_voxels((inside.astype(np.uint8) + (inside & bright)).astype(np.uint8))
 
 

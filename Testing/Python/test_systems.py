@@ -57,6 +57,12 @@ RECIPES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """Drawing curves takes longer than these runs; `test_training.py` looks at them."""
+    monkeypatch.setattr("GANSynthesisLib.training.curves._plot", lambda *drawing: None)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Folders of cases: `paired`, `unpaired` (with labels), `images`, `aligned` and `labeled` pairs."""
@@ -125,10 +131,10 @@ def test_a_few_steps_give_a_model_that_can_be_applied(recipe, data, tmp_path):
 def batch_of(system, count: int = 2) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     shape = (count, 1, *system.settings.window())
-    source = torch.nn.functional.avg_pool3d(torch.randn(shape), 3, 1, 1).clamp(-1, 1)
+    source = torch.nn.functional.avg_pool3d(torch.randn(shape), (1, 3, 3), 1, (0, 1, 1)).clamp(-1, 1)
     return {
-        "source": source, "target": -0.5 * source.flip(0), "image": source, "fixed": source, "moving": source.roll(2, 4),
-        "labels": (source > 0).float(),
+        "source": source, "target": -0.5 * source.flip(0), "labels": (source > 0).float(), "image": source,
+        "fixed": source, "moving": source.roll(2, 4),
     }
 
 
@@ -153,7 +159,9 @@ def test_terms_with_weight_zero_are_not_computed():
     assert build_system("paired", {**SMALL, **CONTEXTS["2D"]}).turns == ("generator",)
 
 
-@pytest.mark.parametrize("recipe", ["cyclegan 2D", "paired adversarial 2.5D", "wgan penalty 2D", "registration aligned"])
+@pytest.mark.parametrize(
+    "recipe", ["cyclegan 2D", "paired adversarial 2.5D", "wgan penalty 2D", "registration aligned"]
+)
 def test_players_do_not_change_outside_their_turns(recipe, data, tmp_path, monkeypatch):
     from GANSynthesisLib.training.engine import Engine
 
@@ -228,7 +236,8 @@ def test_simulated_misalignment_comes_with_its_truth():
 
 def test_registration_from_labels_needs_labels_and_says_so(data, tmp_path):
     with pytest.raises(ValueError, match="no files for the role 'fixed_labels'"):
-        train("wgan_registration", data / "aligned", tmp_path / "m.safetensors", settings={**REGISTER, "label_weight": 0})
+        settings = {**REGISTER, "label_weight": 0}
+        train("wgan_registration", data / "aligned", tmp_path / "m.safetensors", settings=settings)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,15 +306,17 @@ def test_what_is_deployed_is_what_its_outputs_need(recipe):
 
 # Learning
 
+LEARNING = {"width": 8, "patch": "28,24", "batch": 4, "learning_rate": 5e-3, "ema": 0.9, "augment": 0}
+
 
 def test_a_short_paired_run_learns_the_other_contrast(data, tmp_path):
-    settings = {**SMALL, **CONTEXTS["2D"], "width": 8, "batch": 4, "learning_rate": 5e-3, "augment": 0, "ema": 0.9}
+    settings = {**SMALL, "context": "2D", **LEARNING}
     output = tmp_path / "m.safetensors"
     train("paired", data / "paired", output, settings=settings, steps=80)
     with (tmp_path / "m.run" / "losses.csv").open() as stream:
         losses = [float(row["generator/l1"]) for row in csv.DictReader(stream)]
     assert losses[-1] < 0.5 * losses[0]
-    source = head(9)
+    source = head(0)
     inside, truth = source.voxels > 0, other_contrast(source).voxels
     found = apply_model(load_model(output), {"source": source}).outputs["target"].voxels
     flat = np.abs(truth - np.median(truth[inside]))[inside].mean()
@@ -313,10 +324,10 @@ def test_a_short_paired_run_learns_the_other_contrast(data, tmp_path):
 
 
 def test_a_short_segmentor_run_learns_the_labels(data, tmp_path):
-    settings = {**RECIPES["segmentor 2D"][1], "batch": 4, "learning_rate": 5e-3, "ema": 0.9, "augment": 0}
+    settings = {**RECIPES["segmentor 2D"][1], **LEARNING}
     output = tmp_path / "m.safetensors"
     train("segmentor", data / "paired", output, settings=settings, steps=60)
-    source = head(9)
+    source = head(0)
     found = apply_model(load_model(output), {"source": source}).outputs["segmentation"].voxels
     truth = labels_of(source).voxels
     for value in (1, 2):
