@@ -50,8 +50,9 @@ class Settings:
     decay_from: float = setting(0.5, "fraction of the run after which the rate falls linearly to 0", low=0, high=1)
     ema: float = setting(0.995, "decay of the averaged weights the model is saved with", low=0, high=0.99999)
     pool: int = setting(50, "past fakes shown again to the discriminators (0 none; Shrivastava 2017)", low=0, high=500)
-    augment: float = setting(
-        1.0, "strength of random rotation, scaling, flip and intensity change of training patches", low=0, high=2
+    augment: float = setting(1.0, "strength of random rotation, scaling and flips of training patches", low=0, high=2)
+    augment_intensity: float = setting(
+        0.3, "strength of random contrast change of input images; more for images from other scanners", low=0, high=2
     )
     validation_fraction: float = setting(0.2, "part of the subjects kept for validation", low=0, high=0.8)
     validate_every: int = setting(200, "steps between validations and previews", low=1, high=1000000)

@@ -187,13 +187,13 @@ class PatchSampler:
 
     def _intensities(self, role: str, patch: torch.Tensor) -> torch.Tensor:
         """Gamma and contrast change of input images; targets and labels stay as they are."""
-        strength = self.settings.augment
+        strength = self.settings.augment_intensity
         if strength == 0 or role in ("target", "labels", "image"):
             return patch
         if self.system.paired is False:
             return patch  # the discriminators judge these intensities
-        gamma = math.exp(self.random.uniform(-0.25, 0.25) * strength)
-        level = 1 + self.random.uniform(-0.1, 0.1) * strength
+        gamma = math.exp(self.random.uniform(-0.3, 0.3) * strength)
+        level = 1 + self.random.uniform(-0.2, 0.2) * strength
         return (((patch + 1) / 2).clamp(min=0) ** gamma * level * 2 - 1).clamp(-1, 1)
 
     def validation_batches(self, device, per_case: int = 6) -> list[Batch]:

@@ -33,7 +33,8 @@ def main() -> int:
     """Run everything; 0 where all checks pass, 1 where one fails or something is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=REPOSITORY / "demo", help="folder to write, replaced whole")
-    parser.add_argument("--screenshot", action="store_true", help=f"also write {SCREENSHOT.relative_to(REPOSITORY)}")
+    parser.add_argument("--screenshot", action="store_true", help="where all checks pass, copy the overview to "
+                        "Resources/Screenshots/overview.png, the picture of the extension")
     arguments = parser.parse_args()
     started = time.perf_counter()
     say("GANSynthesis demonstration: a T1-weighted brain in, new volumes, segmentation and transform out.")
@@ -47,9 +48,6 @@ def main() -> int:
     except (ValueError, OSError) as error:  # of the library: one sentence that says what to do
         say(f"The demonstration could not run. {error}")
         return 1
-    if arguments.screenshot:
-        SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(output / OVERVIEW, SCREENSHOT)
     for check in session.checks.made:
         say(f"  {'ok    ' if check.passed else 'FAILED'}  {check.name}: {check.value}  ({check.limit})")
     say(f"Written in {time.perf_counter() - started:.0f} s: {output}")
@@ -58,6 +56,10 @@ def main() -> int:
     if failed:
         say(f"{len(failed)} of {len(session.checks.made)} checks FAILED: {'; '.join(each.name for each in failed)}.")
         return 1
+    if arguments.screenshot:
+        SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(output / OVERVIEW, SCREENSHOT)
+        say(f"The overview is also in {SCREENSHOT}")
     say(f"All {len(session.checks.made)} checks passed.")
     return 0
 

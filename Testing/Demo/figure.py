@@ -184,6 +184,7 @@ def _registration(sheet: Sheet, picture: Picture, view: View) -> None:
     for ax, name, title in ((axes[3], "moving", "difference before"), (axes[4], "warped", "difference after")):
         shown = view.cut(np.abs(picture.images[name] - picture.images["t2"]))
         _image(ax, view, shown, title, cmap="inferno", highest=0.6)
+        _legend(ax, [("from the undisplaced T2", QUIET)])
     _deformation(axes[5], view, picture)
 
 
