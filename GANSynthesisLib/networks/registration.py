@@ -136,6 +136,10 @@ class RegistrationGenerator(nn.Module):
             nn.init.zeros_(self.refiner.last.weight)
             nn.init.zeros_(self.refiner.last.bias)
 
+    def find_structures(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
+        """-> fixed_structures and moving_structures: logits (B, S, D, H, W)."""
+        return {"fixed_structures": self.fixed_encoder(fixed)[1], "moving_structures": self.moving_encoder(moving)[1]}
+
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
         """-> matrix (B, 4, 4), displacement (B, 3, D, H, W) mm, points (B, 3, D, H, W) the whole map, linear_points,
         fixed_structures and moving_structures: logits (B, S, D, H, W)."""

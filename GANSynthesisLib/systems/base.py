@@ -17,7 +17,8 @@ class System(nn.Module):
     """A game of players that take turns.
 
     A subclass builds its networks as submodules, names in `players` which of them each turn trains, and has one method
-    per turn that returns named loss terms; the engine adds them with the weights `<term>_weight` of the settings.
+    per turn that returns named loss terms (none: the player passes); the engine adds them with the weights
+    `<term>_weight` of the settings.
     A batch maps roles to tensors (B, C, D, H, W); images are in [−1, 1], label maps hold whole numbers.
     """
 

@@ -56,6 +56,10 @@ class RegistrationSettings(Settings):
         0, "label channels that are structures to be found in both images (the first ones; 0 without labels)",
         low=0, high=8,
     )
+    structure_warmup: int = setting(
+        0, "first steps, in which only the structures are learned: the fit needs to know where they are", low=0,
+        high=1000000,
+    )
     simulated_shift: float = setting(10.0, "largest simulated shift in mm", low=0, high=100)
     simulated_rotation: float = setting(10.0, "largest simulated rotation in degrees", low=0, high=90)
     simulated_scale: float = setting(0.08, "largest simulated scaling, as a fraction", low=0, high=0.5)
@@ -117,6 +121,7 @@ class WGANRegistration(System):
         # Running scores of well-aligned and of unregistered pairs: the scale of the quality score.
         self.register_buffer("score_aligned", torch.zeros(()))
         self.register_buffer("score_unregistered", torch.zeros(()))
+        self.register_buffer("generator_turns", torch.zeros((), dtype=torch.long))
 
     # --- simulated misalignment -------------------------------------------------------------------------------------
 
@@ -187,7 +192,16 @@ class WGANRegistration(System):
 
     # --- turns ------------------------------------------------------------------------------------------------------
 
+    def after_turn(self, turn: str) -> None:
+        if turn == "generator":
+            self.generator_turns += 1
+
+    def _warming_up(self) -> bool:
+        return bool(self.settings.structures) and int(self.generator_turns) < self.settings.structure_warmup
+
     def critic_turn(self, batch: Batch) -> Losses:
+        if self._warming_up():
+            return {}
         pair = self._misaligned(batch)
         with torch.no_grad():
             fake = self._pair(pair, self.generator(pair["moving"], pair["fixed"])["points"])
@@ -205,6 +219,9 @@ class WGANRegistration(System):
 
     def generator_turn(self, batch: Batch) -> Losses:
         pair = self._misaligned(batch)
+        if self._warming_up():
+            found = self.generator.find_structures(pair["moving"], pair["fixed"])
+            return {"structure": self._structure_loss(found, pair)}
         result = self.generator(pair["moving"], pair["fixed"])
         losses = {
             "adversarial": generator_loss("wasserstein", self.critic(self._pair(pair, result["points"]))),

@@ -128,6 +128,8 @@ class Engine:
         optimizer = self.optimizers[turn]
         optimizer.zero_grad(set_to_none=True)
         losses = getattr(self.system, f"{turn}_turn")(batch)
+        if not losses:  # the player passes
+            return True
         total = sum(self.raw.weight(term) * loss for term, loss in losses.items())
         numbers |= {f"{turn}/{term}": float(loss.detach()) for term, loss in losses.items()}
         if not math.isfinite(float(total.detach())):

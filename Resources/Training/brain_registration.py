@@ -44,7 +44,7 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "brain-registration", steps=1000, options=())
+    arguments = parse_arguments(__doc__, "brain-registration", steps=800, options=())
     rows = [
         {"name": f"{name}_{fixed}_{moving}", "subject": name, "fixed": arguments.data / name / f"{fixed}.nii.gz",
          "moving": arguments.data / name / f"{moving}.nii.gz"}

@@ -21,7 +21,8 @@ MAY_SHIP = ("ms_patient07", "glioma_tcga")
 OTHERS = ("glioma_brats", "glioma_aurora")
 SETTINGS = {
     "context": "2.5D", "slab": 3, "patch": "160,128", "spacing": "1", "width": 16, "batch": 4,
-    "learning_rate": 1e-3, "beta1": 0.9, "warmup": 100, "augment_intensity": 0.1, "decay_from": 0.3, "ema": 0.99, "validation_fraction": 0,
+    "learning_rate": 1e-3, "beta1": 0.9, "warmup": 100, "augment_intensity": 0.1,
+    "decay_from": 0.3, "ema": 0.99, "validation_fraction": 0,
     "intensity": "median:0:3", "target_intensity": "median:0:3", "modality": "T1", "target_modality": "T2",
     "anatomy": "adult brain, skull-stripped", "checkpoint_every": 250,
 }

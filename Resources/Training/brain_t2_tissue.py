@@ -58,7 +58,7 @@ SEGMENTOR_CARD = {
 
 def main() -> None:
     arguments = parse_arguments(
-        __doc__, "brain-t2-tissue", steps=1500, options=("--on-t1",), folders=("--labels",)
+        __doc__, "brain-t2-tissue", steps=1200, options=("--on-t1",), folders=("--labels",)
     )
     labeled = {"name": LABELED_T1, "subject": LABELED_T1, "source": arguments.data / LABELED_T1 / "T1.nii.gz",
                "labels": arguments.labels / LABELED_T1 / "tissue.nii.gz"}

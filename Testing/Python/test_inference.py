@@ -110,20 +110,24 @@ ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.prod
 
 @pytest.mark.parametrize("spacing", [None, (1.8, None, 1.5)])
 @pytest.mark.parametrize("context", ["2.5D", "3D"])
-def test_every_order_of_the_axes_gives_the_same_result_in_the_same_place(tmp_path, context, spacing):
+def test_every_order_of_the_axes_gives_the_same_result_in_the_same_place(tmp_path, monkeypatch, context, spacing):
     assert len(ORDERS) == 48
     volume = head(2, (9, 14, 12), oblique((1.5, 1.2, 2.0)))
     model, labeler = paired(tmp_path, context, spacing=spacing), segmentor(tmp_path, context, spacing=spacing)
+    built = {id(each): each.build() for each in (model, labeler)}
+    monkeypatch.setattr(Model, "build", lambda each: built[id(each)])
     image = apply_model(model, {"source": volume}).outputs["target"]
     labels = apply_model(labeler, {"source": volume}).outputs["segmentation"]
     assert np.ptp(image.voxels) > 10
     assert len(np.unique(labels.voxels)) > 1
-    for axes, flips in ORDERS if spacing is None else ORDERS[::5]:
+    for number, (axes, flips) in enumerate(ORDERS if spacing is None else ORDERS[::5]):
         turned = permuted(volume, axes, flips)
         found = apply_model(model, {"source": turned}).outputs["target"]
         expected = permuted(image, axes, flips)
         assert found.grid.same_as(turned.grid, 1e-9)
         assert np.abs(found.voxels - expected.voxels).max() <= 1e-5 * 1000, (axes, flips)
+        if number % 3 and spacing is None:
+            continue  # which labels share all but the last step with
         found = apply_model(labeler, {"source": turned}).outputs["segmentation"]
         assert np.mean(found.voxels != permuted(labels, axes, flips).voxels) <= (0 if spacing is None else 1e-3)
 

@@ -9,10 +9,11 @@ import torch
 from synthetic_cases import LABELS, SMALL, head, labels_of, other_contrast, write_cases, write_images, write_pairs
 
 from GANSynthesisLib.inference import apply_model, generate
-from GANSynthesisLib.models import load_model
+from GANSynthesisLib.models import ModelError, load_model
 from GANSynthesisLib.systems import UnknownSystem, build_system, describe_systems, names, systems
 from GANSynthesisLib.systems.settings import SettingsError
 from GANSynthesisLib.training import train
+from GANSynthesisLib.training.segmentors import extract_segmentor
 from GANSynthesisLib.transforms import SpatialTransform
 
 CONTEXTS = {
@@ -123,6 +124,20 @@ def test_a_few_steps_give_a_model_that_can_be_applied(recipe, data, tmp_path):
         if output.label_names:
             assert set(np.unique(output.voxels)) <= {0, 1, 2}
             assert output.label_names == {1: "tissue", 2: "bright"}
+
+
+def test_a_segmentor_trained_through_translation_becomes_a_model_of_its_own(data, tmp_path):
+    settings = {**SMALL, **CONTEXTS["2.5D"], **SEGMENTING, "target_modality": "T2"}
+    whole = train("cyclegan", data / "unpaired", tmp_path / "cycle.safetensors", settings=settings, steps=1)
+    alone = load_model(extract_segmentor(whole, tmp_path / "alone.safetensors"))
+    image = other_contrast(head(9))
+    through = apply_model(load_model(whole), {"target": image}).outputs["segmentation"]
+    found = apply_model(alone, {"source": image}).outputs["segmentation"]
+    assert np.array_equal(found.voxels, through.voxels)
+    assert found.label_names == through.label_names
+    assert (alone.card.task, alone.card.inputs[0].modality) == ("segment", "T2")
+    with pytest.raises(ModelError, match="has no segmentor"):
+        extract_segmentor(tmp_path / "alone.safetensors", tmp_path / "again.safetensors")
 
 
 # The rules of the games
@@ -326,7 +341,7 @@ def test_a_short_paired_run_learns_the_other_contrast(data, tmp_path):
 def test_a_short_segmentor_run_learns_the_labels(data, tmp_path):
     settings = {**RECIPES["segmentor 2D"][1], **LEARNING}
     output = tmp_path / "m.safetensors"
-    train("segmentor", data / "paired", output, settings=settings, steps=60)
+    train("segmentor", data / "paired", output, settings=settings, steps=40)
     source = head(0)
     found = apply_model(load_model(output), {"source": source}).outputs["segmentation"].voxels
     truth = labels_of(source).voxels
