@@ -215,13 +215,10 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _apply(self):
         """Run the logic on the chosen nodes, show the result, and return the sentence for the status line."""
-        from GANSynthesisLib.requirements import ensure_requirements
+        from GANSynthesisLib.mrml.views import show_results
+        from GANSynthesisLib.progress import Cancelled
 
         task, name = self.ui.taskSelector.currentData, self.ui.modelSelector.currentData
-        ensure_requirements(Path(self.resourcePath("requirements.txt")))
-        from GANSynthesisLib.inference import Cancelled  # needs what was just ensured
-        from GANSynthesisLib.mrml.views import show_results
-
         node = self._parameterNode
         ports = presentation.input_ports(self._models[name].card, task)
         volumes = {port.name: volume for port, volume in zip(ports, self._inputNodes(), strict=False) if volume}
@@ -361,10 +358,12 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
 
             images = logic.generate(logic.models("generate")[0], 4, seed=1)
         """
-        from GANSynthesisLib import inference
         from GANSynthesisLib.mrml import Request
 
         request = Request.of("generate", model)
+        self._ensureRequirements()
+        from GANSynthesisLib import inference
+
         result = inference.generate(
             request.model, count, seed=seed, device=device, progress=progress, cancelled=cancelled
         )
@@ -389,6 +388,7 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
         output = Path(output) if output else user_models_folder() / f"{system}.safetensors"
         if output.exists() and not resume:
             raise ModelError(f"The model file {output} exists: choose another output, or remove the file first.")
+        self._ensureRequirements()
         from GANSynthesisLib.training import train
 
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -400,6 +400,7 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
 
     def _results(self, request, options, progress, cancelled) -> list:
         """One result per item of the inputs; nothing of them is in the scene yet."""
+        self._ensureRequirements()
         from GANSynthesisLib import inference
 
         results, count = [], len(request.frames)
@@ -412,6 +413,13 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
                 )
             )
         return results
+
+    @staticmethod
+    def _ensureRequirements() -> None:
+        """Have PyTorch and the other packages, asking first where something must be installed."""
+        from GANSynthesisLib.requirements import ensure_requirements
+
+        ensure_requirements(Path(__file__).resolve().parent / "Resources" / "requirements.txt")
 
     @staticmethod
     def _progressOfItem(progress, done, count):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from GANSynthesisLib.models import Model
-from GANSynthesisLib.training.cards import software_versions
 from GANSynthesisLib.transforms import SpatialTransform
+from GANSynthesisLib.versions import software_versions
 from GANSynthesisLib.volumes import Volume
 
 NOTICE = "Synthetic result of a research model; not for diagnosis."

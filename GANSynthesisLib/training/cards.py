@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import platform
 import re
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from GANSynthesisLib import __version__
 from GANSynthesisLib.models import Card, Port
 from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.training.patches import LoadedCase
+from GANSynthesisLib.versions import software_versions
 from GANSynthesisLib.working import parse_range, parse_spacing
 
 DESCRIPTIONS = {
@@ -58,22 +55,6 @@ def training_card(
         "versions": software_versions(), "seed": engine.run.seed,
     }
     return Card(**{**fields, **changes})
-
-
-def software_versions() -> dict[str, str]:
-    """Versions of what computes, by package."""
-    return dict(_installed())
-
-
-@functools.cache
-def _installed() -> dict[str, str]:
-    found = {"GANSynthesis": __version__, "python": platform.python_version()}
-    for package in ("torch", "monai", "lightning-fabric", "SimpleITK", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _plain(settings: dict) -> dict:

@@ -21,8 +21,8 @@ LAST_TRAINING_CASE = 71
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_weight": 2,
     "structure_warmup": 1200, "learning_rate": 1e-3, "discriminator_learning_rate": 2e-4, "smoothness_weight": 20,
-    "validation_fraction": 0.08, "validate_every": 100,
-    "checkpoint_every": 100, "decay_from": 0.7, "ema": 0.98, "fixed_modality": "TRUS", "moving_modality": "T2 MR",
+    "validation_fraction": 0.08, "validate_every": 100, "checkpoint_every": 100,
+    "decay_from": 0.7, "ema": 0.98, "fixed_modality": "TRUS", "moving_modality": "T2 MR",
     "fixed_intensity": "window:0:255", "moving_intensity": "window:0:255", "anatomy": "prostate",
 }
 CARD = {
@@ -30,8 +30,8 @@ CARD = {
     "title": "Prostate MR to transrectal ultrasound registration",
     "description": (
         "Aligns a T2-weighted MR of the prostate (moving) to a transrectal ultrasound volume (fixed), from images "
-        "only. Both are expected as 8-bit display intensities, roughly centered on the gland. Research demonstration, not "
-        "for diagnosis or guidance."
+        "only. Both are expected as 8-bit display intensities, roughly centered on the gland. Research "
+        "demonstration, not for diagnosis or guidance."
     ),
     "licence": (
         "Research demonstration. Trained on 72 MR-TRUS pairs published as example data for label-driven registration "

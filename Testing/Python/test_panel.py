@@ -362,7 +362,7 @@ def test_requirements_are_ensured_when_apply_is_clicked_and_not_before(opened, m
     assert scripted_module.installed == []
     ui.applyButton.click()
     ((names, keywords),) = scripted_module.installed
-    assert "monai>=1.6" in names and keywords["requester"] == "GANSynthesis"
+    assert "safetensors>=0.4" in names and keywords["requester"] == "GANSynthesis"
 
 
 def test_choices_are_kept_in_the_scene(opened):
