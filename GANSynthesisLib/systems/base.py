@@ -77,3 +77,9 @@ class System(nn.Module):
     def deployed(self) -> tuple[str, ...]:
         """Names of the submodules that stay with the model; the others only trained it."""
         raise NotImplementedError
+
+    def deployed_state(self, state: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
+        """The part of a state (by default the system's own) that stays with the model, buffers of the system too."""
+        whole = self.state_dict() if state is None else state
+        kept = self.deployed()
+        return {name: value for name, value in whole.items() if name.split(".")[0] in kept or "." not in name}

@@ -118,11 +118,7 @@ def train(
     weights = engine.train()
     if not fabric.is_global_zero:
         return output
-    state = {
-        name: value for name, value in weights.items()
-        if name.split(".")[0] in system.deployed() or "." not in name
-    }
-    save_model(output, state, describe())
+    save_model(output, system.deployed_state(weights), describe())
     say(1.0, f"wrote {output}")
     return output
 

@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+import brain_registration
 import geometry
 import mr_trus
 import segmentation_loss
@@ -32,6 +33,7 @@ def main() -> int:
     benchmarks = {
         "synthesis": lambda: synthesis.measure(data, device=device),
         "segmentation loss": lambda: segmentation_loss.measure(data, chosen.labels, device=device),
+        "brain registration": lambda: brain_registration.measure(data, device=device),
         "MR to ultrasound": lambda: mr_trus.measure(data, device=device),
         "geometry": lambda: geometry.measure(device=device),
     }

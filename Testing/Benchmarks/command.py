@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # the benchmarks run from the source tree
+sys.path[:0] = [str(ROOT), str(ROOT / "Testing")]  # the benchmarks run from the source tree
 
 from GANSynthesisLib.models import Model, ModelError, load_model, shipped_models_folder  # noqa: E402
 from GANSynthesisLib.volumes import VolumeError  # noqa: E402
