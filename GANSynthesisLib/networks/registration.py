@@ -42,6 +42,17 @@ def centers_of_mass(weights: torch.Tensor, points: torch.Tensor) -> torch.Tensor
         return flat @ points[0].flatten(1).T / flat.sum(2, keepdim=True).clamp(min=1e-6)
 
 
+def structure_anchors(weights: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """(B, S, D, H, W) nonnegative weights -> (B, 7·S, 3) mm: center of each structure, and two extents to both sides
+    along every axis. A linear fit to them lays centers on each other and matches sizes."""
+    centers = centers_of_mass(weights, points)
+    flat, places = weights.float().flatten(2), points[0].flatten(1).T
+    variance = flat @ places.square() / flat.sum(2, keepdim=True).clamp(min=1e-6) - centers.square()
+    reach = 2 * torch.diag_embed(variance.clamp(min=1).sqrt())
+    around = torch.cat([centers[:, :, None] + reach, centers[:, :, None] - reach, centers[:, :, None]], 2)
+    return around.flatten(1, 2)
+
+
 def fit_linear(
     source: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, kind: str, ridge: float = 4.0
 ) -> torch.Tensor:
@@ -123,12 +134,14 @@ class KeypointEncoder(nn.Module):
 class RegistrationGenerator(nn.Module):
     """(moving, fixed) -> linear matrix and dense displacement: fixed points x go to matrix · (x + u(x)).
 
+    The linear part is a closed-form fit: to the structures that are found in both images, or to learned keypoints.
     moving, fixed: (B, 1, D, H, W) in [−1, 1] on one centered grid.
     """
 
     def __init__(self, spacing: float, linear: str, dense: bool, keypoints: int, structures: int, width: int):
         super().__init__()
         self.spacing, self.linear, self.dense, self.structures = spacing, linear, dense, structures
+        keypoints = 0 if structures else keypoints
         self.fixed_encoder = KeypointEncoder(keypoints, structures, width)
         self.moving_encoder = KeypointEncoder(keypoints, structures, width)
         if dense:
@@ -146,23 +159,20 @@ class RegistrationGenerator(nn.Module):
         points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
         fixed_heat, fixed_structures = self.fixed_encoder(fixed)
         moving_heat, moving_structures = self.moving_encoder(moving)
-        count, structures = fixed_heat.shape[1], self.structures
-        coarse = grid_points(tuple(fixed_heat.shape[2:]), 2 * self.spacing, fixed.device)
         # Structures learn from their labels alone: pulled about by the fit, they would stop being anatomy.
         fixed_parts, moving_parts = fixed_structures.detach().sigmoid(), moving_structures.detach().sigmoid()
-        # A structure's center counts as much as all free keypoints: it is the one point labels vouch for.
-        weights = torch.cat([torch.ones(count), torch.full((structures,), float(count))]).to(fixed.device)
-        matrix = fit_linear(
-            torch.cat([centers_of_mass(fixed_heat, coarse), centers_of_mass(fixed_parts, points)], 1),
-            torch.cat([centers_of_mass(moving_heat, coarse), centers_of_mass(moving_parts, points)], 1),
-            weights.expand(fixed.shape[0], -1), self.linear,
-        )
+        if self.structures:
+            source, target = structure_anchors(fixed_parts, points), structure_anchors(moving_parts, points)
+        else:
+            coarse = grid_points(tuple(fixed_heat.shape[2:]), 2 * self.spacing, fixed.device)
+            source, target = centers_of_mass(fixed_heat, coarse), centers_of_mass(moving_heat, coarse)
+        matrix = fit_linear(source, target, torch.ones(source.shape[:2], device=fixed.device), self.linear)
         linear_points = apply_linear(matrix, points)
         displacement = torch.zeros_like(linear_points)
         if self.dense:
             # The linear stage learns from its own losses; the refiner must not pull it about.
             pulled = sample(moving, linear_points.detach(), self.spacing, -1)
-            parts = sample(moving_parts, linear_points.detach(), self.spacing) if structures else pulled[:, :0]
+            parts = sample(moving_parts, linear_points.detach(), self.spacing)
             inputs = torch.cat([pulled, fixed, parts, fixed_parts], 1)
             displacement = to_size(self.refiner(inputs), fixed.shape[2:])
         whole = apply_linear(matrix.detach() if self.dense else matrix, points + displacement)

@@ -47,7 +47,9 @@ class RegistrationSettings(Settings):
     )
     linear: str = setting("affine", "linear part", choices=("translation", "rigid", "affine"), common=True)
     dense: bool = setting(True, "add a dense displacement to the linear part", common=True)
-    keypoints: int = setting(32, "learned keypoints the linear part is fitted to", low=4, high=256)
+    keypoints: int = setting(
+        32, "learned keypoints that the linear part is fitted to where there are no structures", low=4, high=256
+    )
     aligned: bool = setting(
         False, "training pairs are aligned (co-registered): misalignment is simulated and its truth supervised",
         common=True,
@@ -85,8 +87,8 @@ class WGANRegistration(System):
     `fixed_labels` and `moving_labels` (channels in matching order), through their multi-scale overlap (Hu 2018).
     The critic sees aligned pairs as real (the pair itself, or the pair aligned by its labels) and the generator's
     result as fake; it stays with the model, and its score is reported as quality. Changed from Yan: the linear part is
-    a closed-form fit to learned keypoints (Wang 2023) in place of a fully connected regression, and gradient penalty
-    replaces clipping.
+    a closed-form fit to structures found in both images, or to learned keypoints (Wang 2023), in place of a fully
+    connected regression; gradient penalty replaces clipping.
     """
 
     name = "wgan_registration"
@@ -237,11 +239,13 @@ class WGANRegistration(System):
             ) / 2
         if "fixed_labels" in pair:
             present = (pair["fixed_labels"].flatten(2).amax(2) > 0.3).float()
+            # A fit to structures learns from their labels; one to keypoints has to learn here.
+            names = ("points",) if self.settings.structures else ("points", "linear_points")
             losses["label"] = sum(
                 multiscale_dice(sample(pair["moving_labels"], result[name], self.spacing), pair["fixed_labels"],
                                 present)
-                for name in ("points", "linear_points")
-            ) / 2
+                for name in names
+            ) / len(names)
             if self.settings.structures:
                 losses["structure"] = self._structure_loss(result, pair)
         return losses
