@@ -90,13 +90,13 @@ class CycleGAN(System):
 
     def generators_turn(self, batch: Batch) -> Losses:
         source, target, kind = batch["source"], batch["target"], self.settings.adversarial
-        fake_target, fake_source = self.to_target(source), self.to_source(target)
+        fake_target, fake_source = self._translate(self.to_target, source), self._translate(self.to_source, target)
         self.fakes = {"target": fake_target.detach(), "source": fake_source.detach()}
         losses = {
             "adversarial": generator_loss(kind, self.judge_target(fake_target))
             + generator_loss(kind, self.judge_source(fake_source)),
-            "cycle": F.l1_loss(self.to_source(self._noisy(fake_target)), source)
-            + F.l1_loss(self.to_target(self._noisy(fake_source)), target),
+            "cycle": F.l1_loss(self._translate(self.to_source, self._noisy(fake_target), like=source), source)
+            + F.l1_loss(self._translate(self.to_target, self._noisy(fake_source), like=target), target),
         }
         if self.settings.identity_weight > 0:
             losses["identity"] = F.l1_loss(self.to_target(target), target) + F.l1_loss(self.to_source(source), source)
@@ -107,6 +107,18 @@ class CycleGAN(System):
         if self.segments:
             losses["segmentation"] = dice_cross_entropy(self.segmentor(fake_target), batch["labels"])
         return losses
+
+    def _translate(
+        self, translator: Translator, image: torch.Tensor, like: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The translation; with `mask_background`, −1 stays −1 where the image (or `like`) is background.
+
+        Nothing else tells the generators which end of the range is air, and a cycle may be closed with both inverted.
+        """
+        answer = translator(image)
+        if not self.settings.mask_background:
+            return answer
+        return torch.where((image if like is None else like) > -1, answer, -1.0)
 
     def _noisy(self, image: torch.Tensor) -> torch.Tensor:
         strength = self.settings.cycle_noise
@@ -126,8 +138,8 @@ class CycleGAN(System):
 
     def validate(self, batch: Batch) -> dict[str, float]:
         source, context = batch["source"], self.settings.context
-        fake = self.to_target(source)
-        numbers = {"cycle": translation_error(self.to_source(fake), source, source)}
+        fake = self._translate(self.to_target, source)
+        numbers = {"cycle": translation_error(self._translate(self.to_source, fake, like=source), source, source)}
         if "paired_target" in batch:
             numbers["mae"] = translation_error(middle(fake, context), middle(batch["paired_target"], context),
                                                middle(source, context))
@@ -137,7 +149,7 @@ class CycleGAN(System):
         return numbers
 
     def preview(self, batch: Batch) -> dict[str, torch.Tensor]:
-        fake = self.to_target(batch["source"])
+        fake = self._translate(self.to_target, batch["source"])
         images = {"source": batch["source"], "synthetic": fake, "back": self.to_source(fake),
                   "some target": batch["target"]}
         if self.segments:
@@ -146,11 +158,13 @@ class CycleGAN(System):
         return images
 
     def apply(self, inputs: Batch) -> dict[str, torch.Tensor]:
+        """`target` of a source; `segmentation` of a real target, or of the translation where none is given."""
         outputs = {}
         if "source" in inputs:
+            # Not masked here: the body mask of the whole volume decides better than single dark voxels do.
             outputs["target"] = self.to_target(inputs["source"])
         if self.segments:
-            image = inputs["target"] if "target" in inputs else outputs["target"]
+            image = inputs["target"] if "target" in inputs else self._translate(self.to_target, inputs["source"])
             outputs["segmentation"] = self.segmentor(image).softmax(1)
         return outputs
 
