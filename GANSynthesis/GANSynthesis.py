@@ -370,7 +370,7 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
         return list(request.write([result]).values())
 
     def train(
-        self, system, dataFolder, output=None, *, settings=None, steps=2000, resume=False,
+        self, system, dataFolder, output=None, *, settings=None, steps=2000, resume=False, initial=None,
         device="auto", precision="32", seed=0, progress=None, cancelled=None,
     ):  # fmt: skip
         """Train a model on one's own cases; returns the model, which the other methods take.
@@ -378,7 +378,8 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
         system: name of the method, such as "paired" or "cyclegan". dataFolder: one folder per role ("source",
         "target", …), where files of the same name belong together. output: model file; without it, one named after
         the system in the user's folder of models, which `models()` lists. settings: name -> value of the system's
-        settings. An existing file is not replaced unless resume is True, which continues an interrupted training.
+        settings. initial: a model whose weights the training starts from. An existing file is not replaced unless
+        resume is True, which continues an interrupted training.
 
             model = logic.train("paired", "C:/cases", steps=2000, settings={"context": "2.5D"})
             logic.synthesize(slicer.util.getNode("MRHead"), model)
@@ -394,7 +395,7 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
         output.parent.mkdir(parents=True, exist_ok=True)
         path = train(
             system, Path(dataFolder), output, settings=dict(settings or {}), steps=steps, seed=seed, device=device,
-            precision=precision, resume=resume, progress=progress, cancelled=cancelled,
+            precision=precision, resume=resume, initial=initial, progress=progress, cancelled=cancelled,
         )  # fmt: skip
         return load_model(Path(path))
 

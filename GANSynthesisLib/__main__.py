@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     command.add_argument("--precision", default="32", choices=("32", "bf16"))
+    command.add_argument("--initial", metavar="MODEL", help="start from the weights of this model")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
     command.set_defaults(run=_train)
 
@@ -112,7 +113,7 @@ def _train(arguments) -> int:
     train(
         arguments.system, arguments.data, arguments.output, settings=_pairs(arguments.settings, "--settings"),
         steps=arguments.steps, seed=arguments.seed, device=arguments.device, precision=arguments.precision,
-        resume=arguments.resume, progress=_show_progress,
+        resume=arguments.resume, initial=arguments.initial, progress=_show_progress,
     )
     return 0
 

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from GANSynthesisLib.devices import choose_device
-from GANSynthesisLib.models import Card, save_model
+from GANSynthesisLib.models import Card, Model, load_model, save_model
 from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress, never, silent
 from GANSynthesisLib.systems import build_system, system_class
+from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.training.cards import training_card
 from GANSynthesisLib.training.cases import Case, DataError, find_cases, split_subjects
 from GANSynthesisLib.training.checkpoint import load_checkpoint
@@ -43,6 +44,7 @@ def train(
     device: str = "auto",
     precision: str = "32",
     resume: bool = False,
+    initial: str | Path | None = None,
     card: dict | None = None,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
@@ -50,6 +52,7 @@ def train(
     """Train a system on the cases of `data` and write a model with its card to `output` (`.safetensors`).
 
     data: a folder with one subfolder per role, or a CSV manifest. settings: names and values of the system's settings.
+    initial: name or file of a model of the same system and networks whose weights the run starts from.
     card: fields of the card to set (title, description, licence, …). progress(fraction 0…1, text) is called after
     every step; cancelled() is asked before. With `resume` a run goes on from its last checkpoint; on a CPU it ends
     with the same bits as an uninterrupted one. Raises SettingsError, DataError, CheckpointError (before any work),
@@ -71,6 +74,8 @@ def train(
     parsed = chosen.Settings.parse(settings or {})
     torch.manual_seed(seed)
     system = build_system(system_name, parsed.as_dict())
+    if initial is not None:
+        _take_weights(system, load_model(initial))
     optional = tuple(role for role in chosen.optional_roles if role not in system.roles)
     found = find_cases(data, system.roles, optional, system.paired, system.advice)
     if not system.paired:
@@ -121,6 +126,20 @@ def train(
     save_model(output, system.deployed_state(weights), describe())
     say(1.0, f"wrote {output}")
     return output
+
+
+def _take_weights(system: System, model: Model) -> None:
+    """Start from a model's weights; what it does not have (a discriminator, say) starts afresh."""
+    if model.card.system != system.name:
+        raise DataError(f"The model '{model.card.name}' is of the system {model.card.system}, not {system.name}.")
+    given, own = model.build().deployed_state(), system.state_dict()
+    unfit = [name for name, value in given.items() if name not in own or own[name].shape != value.shape]
+    if unfit:
+        raise DataError(
+            f"The weights of the model '{model.card.name}' do not fit networks of these settings ({unfit[0]}): give "
+            "the settings it was trained with, which its card lists."
+        )
+    system.load_state_dict(given, strict=False)
 
 
 def _forget_unwanted_labels(cases: list[Case], system) -> None:

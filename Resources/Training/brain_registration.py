@@ -28,6 +28,8 @@ SETTINGS = {
     "fixed_modality": "T1, T2 or FLAIR", "moving_modality": "T1, T2 or FLAIR",
     "anatomy": "adult brain, skull-stripped",
 }
+# A second run from the first one's weights: closer misalignment, and the learning rate back up for most of it.
+LATER = {"decay_from": 0.6, "warmup": 20, "simulated_shift": 5, "simulated_rotation": 10}
 CARD = {
     "name": "brain-registration",
     "title": "Brain registration across contrasts (affine and dense)",
@@ -50,9 +52,13 @@ def main() -> None:
          "moving": arguments.data / name / f"{moving}.nii.gz"}
         for name in PATIENTS for fixed, moving in permutations(CONTRASTS, 2)
     ]
+    manifest, first = write_manifest(arguments.output, rows), arguments.output.with_suffix(".first.safetensors")
+    run = {"precision": "bf16", "resume": arguments.resume, "progress": arguments.progress}
+    if not (arguments.resume and first.exists()):
+        train("wgan_registration", manifest, first, settings=SETTINGS, steps=arguments.steps, **run)
     train(
-        "wgan_registration", write_manifest(arguments.output, rows), arguments.output, settings=SETTINGS,
-        steps=arguments.steps, precision="bf16", card=CARD, resume=arguments.resume, progress=arguments.progress,
+        "wgan_registration", manifest, arguments.output, settings=SETTINGS | LATER, steps=arguments.steps,
+        initial=first, card=CARD, **run,
     )
 
 

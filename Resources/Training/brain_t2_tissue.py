@@ -27,8 +27,8 @@ SHARED = {
     "checkpoint_every": 100, "ema": 0.99, "decay_from": 0.5,
 }
 CYCLEGAN = SHARED | {
-    "target_intensity": "median:0:3", "target_modality": "T2", "width": 16, "learning_rate": 5e-4,
-    "discriminator_learning_rate": 2e-4, "cycle_weight": 10, "gradient_consistency_weight": 1,
+    "target_intensity": "median:0:3", "target_modality": "T2", "width": 16, "learning_rate": 5e-4, "batch": 1,
+    "cycle_weight": 3, "gradient_consistency_weight": 0.3,
     "segmentation_weight": 1, "cycle_noise": 0.02,
 }
 LICENCE = "CC-BY 4.0. Trained on: MS patient of Lesjak 2017 (CC-BY); TCGA-LGG glioma patient (CC-BY 3.0)."
@@ -59,7 +59,7 @@ SEGMENTOR_CARD = {
 
 def main() -> None:
     arguments = parse_arguments(
-        __doc__, "brain-t2-tissue", steps=1000, options=("--on-t1",), folders=("--labels",)
+        __doc__, "brain-t2-tissue", steps=1700, options=("--on-t1",), folders=("--labels",)
     )
     labeled = {"name": LABELED_T1, "subject": LABELED_T1, "source": arguments.data / LABELED_T1 / "T1.nii.gz",
                "labels": arguments.labels / LABELED_T1 / "tissue.nii.gz"}

@@ -41,7 +41,7 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "mr-trus-prostate", steps=2100, options=())
+    arguments = parse_arguments(__doc__, "mr-trus-prostate", steps=1700, options=())
     roles = {"fixed": "fixed_images", "moving": "moving_images", "fixed_labels": "fixed_labels",
              "moving_labels": "moving_labels"}
     rows = []

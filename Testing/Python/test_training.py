@@ -194,6 +194,20 @@ def test_arguments_that_cannot_work_are_refused_and_nothing_older_is_lost(data, 
     check_refused(tmp_path / "m.safetensors", sentence, "paired", data / "paired", ValueError, **arguments)
 
 
+def test_a_run_can_start_from_the_weights_of_a_model(data, tmp_path):
+    settings = {"context": "2D", "width": 4, "patch": "16,16", "batch": 1, "validation_fraction": 0}
+    first = train("paired", data / "paired", tmp_path / "first.safetensors", settings=settings, steps=3)
+    frozen = settings | {"learning_rate": 1e-7}
+    again = train("paired", data / "paired", tmp_path / "again.safetensors", settings=frozen, steps=1, initial=first)
+    for name, value in load_file(again).items():
+        torch.testing.assert_close(value, load_file(first)[name], atol=1e-5, rtol=0)
+    for other, sentence in ((settings | {"width": 8}, "do not fit networks of these settings"), ({}, "do not fit")):
+        with pytest.raises(DataError, match=sentence):
+            train("paired", data / "paired", tmp_path / "no.safetensors", settings=other, steps=1, initial=first)
+    with pytest.raises(DataError, match="is of the system paired, not cyclegan"):
+        train("cyclegan", data / "paired", tmp_path / "no.safetensors", steps=1, initial=first)
+
+
 def test_a_model_must_be_called_safetensors(data, tmp_path):
     with pytest.raises(DataError, match=r"must end in .safetensors"):
         train("paired", data / "paired", tmp_path / "model.pt", steps=2)
