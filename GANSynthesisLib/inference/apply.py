@@ -298,7 +298,10 @@ def _register(
     warped = resample(moving, fixed.grid, "linear", fill=lowest, transform=transform)
     warped = warped.with_voxels(warped.voxels, name=f"{moving.name} [to {fixed.name}]")
     report["quality"] = round(float(answer["quality"][0]), 4)
-    report["quality_meaning"] = "critic's score: about 0 as unregistered training pairs, 1 as well-aligned ones"
+    report["quality_meaning"] = (
+        "the critic's score on the scale of its training pairs, 0 unregistered, 1 well aligned; a hint for comparing "
+        "results of one pair, not calibrated to millimeters"
+    )
     report["folding_fraction"] = transform.folding_fraction() if settings.dense else 0.0
     report["seconds"]["back"] = round(time.perf_counter() - begin, 3)
     return {"transform": transform, "warped": warped}

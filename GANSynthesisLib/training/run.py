@@ -44,7 +44,7 @@ def train(
     device: str = "auto",
     precision: str = "32",
     resume: bool = False,
-    initial: str | Path | None = None,
+    initial: str | Path | Model | None = None,
     card: dict | None = None,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
@@ -52,7 +52,7 @@ def train(
     """Train a system on the cases of `data` and write a model with its card to `output` (`.safetensors`).
 
     data: a folder with one subfolder per role, or a CSV manifest. settings: names and values of the system's settings.
-    initial: name or file of a model of the same system and networks whose weights the run starts from.
+    initial: a model, its name or its file, of the same system and networks, whose weights the run starts from.
     card: fields of the card to set (title, description, licence, …). progress(fraction 0…1, text) is called after
     every step; cancelled() is asked before. With `resume` a run goes on from its last checkpoint; on a CPU it ends
     with the same bits as an uninterrupted one. Raises SettingsError, DataError, CheckpointError (before any work),
@@ -75,7 +75,7 @@ def train(
     torch.manual_seed(seed)
     system = build_system(system_name, parsed.as_dict())
     if initial is not None:
-        _take_weights(system, load_model(initial))
+        _take_weights(system, initial if isinstance(initial, Model) else load_model(initial))
     optional = tuple(role for role in chosen.optional_roles if role not in system.roles)
     found = find_cases(data, system.roles, optional, system.paired, system.advice)
     if not system.paired:
