@@ -21,6 +21,7 @@ from GANSynthesisLib.volumes import Grid, Volume
 SYNTHESIS, SEGMENTATION, REGISTRATION = "brain-t1-to-t2", "brain-t2-tissue", "brain-registration"
 POINTS = 20000  # of the brain, where the registration error is measured
 LEAST_DICE = 0.6
+SHORT = {"cerebrospinal fluid": "CSF"}  # as the picture has it
 MOST_FOLDING = 0.001
 
 Say = Callable[[str], None]
@@ -133,7 +134,8 @@ class Session:
         found = {}
         for segment_id in segmentation.GetSegmentIDs():
             array = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, self.nodes["t1"])
-            found[segmentation.GetSegment(segment_id).GetName()] = array > 0
+            name = segmentation.GetSegment(segment_id).GetName()
+            found[SHORT.get(name, name)] = array > 0
         return found
 
     def brain_points(self) -> np.ndarray:
