@@ -131,7 +131,7 @@ class WGANRegistration(System):
         """The batch with random misalignment; `truth` (B, 3, D, H, W): where each fixed point lies in the moving.
 
         The moving image is resampled by a linear map L and the fixed one by a smooth bend N of the common anatomy, so
-        the truth is L⁻¹(N(x)) in closed form. Without aligned pairs only L is applied, as augmentation.
+        the truth is L⁻¹(N(x)) in closed form. Without aligned pairs both are augmentation, and there is no truth.
         """
         settings, fixed = self.settings, batch["fixed"]
         points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)

@@ -135,26 +135,21 @@ class PatchSampler:
         return {role: torch.stack([patch[role] for patch in drawn]).to(device) for role in sorted(shared)}
 
     def _draw(self) -> dict[str, torch.Tensor]:
-        if self.system.task == "register":
-            return self._of(self.cases, None)
         if self.system.paired:
-            return self._of(self.cases, None)
-        source = self._of(self.cases, "source")
-        return {**source, "target": self._of(self.cases, "target")["target"]}
+            return self._of_one_case(None)
+        return self._of_one_case("source") | self._of_one_case("target")
 
-    def _of(self, cases: list[LoadedCase], role: str | None) -> dict[str, torch.Tensor]:
-        """Patches of one random case: all roles, or `role` with what lies on its grid."""
-        having = [case for case in cases if role is None or role in case.tensors]
+    def _of_one_case(self, role: str | None) -> dict[str, torch.Tensor]:
+        """Patches of one random case: all its roles, or `role` alone (a source with its labels)."""
+        needed = {role} if role else set()
         if role == "source" and "labels" in self.system.roles:
-            having = [case for case in having if "labels" in case.tensors]
+            needed.add("labels")
+        having = [case for case in self.cases if needed <= set(case.tensors)]
         case = having[self.random.integers(len(having))]
-        if role is None:
-            chosen = case.tensors
-        else:
-            chosen = {name: case.tensors[name] for name in (role, "labels") if name in case.tensors and (
-                name == role or role == "source")}
+        wanted = {None: tuple(case.tensors), "source": ("source", "labels"), "target": ("target",)}[role]
+        chosen = {name: case.tensors[name] for name in wanted if name in case.tensors}
         if self.system.task == "register":
-            return dict(chosen)  # whole working grids; the system simulates misalignment itself
+            return chosen  # whole working grids; the system simulates misalignment itself
         points = self._random_points(self.boxes[id(case)][role or "any"], next(iter(chosen.values())).shape[1:])
         return {name: self._intensities(name, _at(tensor, points, name)) for name, tensor in chosen.items()}
 
