@@ -53,6 +53,22 @@ def structure_anchors(weights: torch.Tensor, points: torch.Tensor) -> torch.Tens
     return around.flatten(1, 2)
 
 
+def label_distances(
+    points: torch.Tensor, fixed_labels: torch.Tensor, moving_labels: torch.Tensor, spacing: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far a map takes the centers of the fixed labels from those of the moving ones, in mm of moving space.
+
+    points (B, 3, D, H, W) is the map, labels (B, C, D, H, W) are soft masks in matching order -> distances (B, C), and
+    (B, C) 1 where both images have the label.
+    """
+    grid = grid_points(tuple(fixed_labels.shape[2:]), spacing, fixed_labels.device)
+    both = (fixed_labels.flatten(2).amax(2) > 0.3) & (moving_labels.flatten(2).amax(2) > 0.3)
+    centers = centers_of_mass(fixed_labels, grid).transpose(1, 2)[:, :, None, None]
+    mapped = sample(points, centers, spacing)[:, :, 0, 0].transpose(1, 2)
+    squares = (mapped - centers_of_mass(moving_labels, grid)).square().sum(2)
+    return (squares + 1e-6).sqrt(), both.float()
+
+
 def fit_linear(
     source: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, kind: str, ridge: float = 4.0
 ) -> torch.Tensor:
@@ -96,10 +112,48 @@ class HalfResolution(nn.Module):
         self.body = UNetBody(3, width, width, levels)
         self.last = nn.Conv3d(width, out_channels, 3, padding=1)
 
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        return self.body(F.leaky_relu(self.stem(image), 0.1)).float()
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        features = self.body(F.leaky_relu(self.stem(image), 0.1))
+        features = self.features(image)
         with torch.autocast(image.device.type, enabled=False):
-            return self.last(features.float())
+            return self.last(features)
+
+
+class Refiner(HalfResolution):
+    """What a linear fit leaves: a dense displacement and, with `correction`, one more affine map.
+
+    A fit to a few structures knows nothing of what their outline does not show, such as how a probe tilts and presses
+    a gland. Most of that is affine, and twelve numbers are learned from fewer pairs than a free displacement is.
+    """
+
+    def __init__(self, in_channels: int, width: int, correction: bool):
+        super().__init__(in_channels, 3, width)
+        self.correction = nn.Linear(width, 12) if correction else None
+        for layer in (self.last, self.correction):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """-> displacement (B, 3, D/2, H/2, W/2) in mm, and what is added to the affine identity, (B, 3, 4)."""
+        features = self.features(image)
+        with torch.autocast(image.device.type, enabled=False):
+            if self.correction is None:
+                return self.last(features), features.new_zeros(len(features), 3, 4)
+            change = self.correction(features.flatten(2).mean(2)).view(-1, 3, 4)
+            # One unit is 2 % of stretch or tilt, and 1 mm of shift: both move a point of an organ about as far.
+            return self.last(features), change * change.new_tensor([0.02, 0.02, 0.02, 1])
+
+
+def corrected(matrix: torch.Tensor, center: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    """(B, 4, 4) after the affine map identity + `change` (B, 3, 4) about `center` (B, 3), in mm and fp32."""
+    with torch.autocast(matrix.device.type, enabled=False):
+        first = torch.eye(4, device=matrix.device).repeat(len(change), 1, 1)
+        first[:, :3, :3] += change[:, :, :3]
+        first[:, :3, 3] = change[:, :, 3] - (change[:, :, :3] @ center[:, :, None])[:, :, 0]
+        return matrix @ first
 
 
 def to_size(image: torch.Tensor, shape) -> torch.Tensor:
@@ -134,20 +188,22 @@ class KeypointEncoder(nn.Module):
 class RegistrationGenerator(nn.Module):
     """(moving, fixed) -> linear matrix and dense displacement: fixed points x go to matrix · (x + u(x)).
 
-    The linear part is a closed-form fit: to the structures that are found in both images, or to learned keypoints.
+    The linear part is a closed-form fit to the structures that are found in both images, or to learned keypoints; with
+    `correction`, the refiner's affine map about the center of the fixed ones comes before it.
     moving, fixed: (B, 1, D, H, W) in [−1, 1] on one centered grid.
     """
 
-    def __init__(self, spacing: float, linear: str, dense: bool, keypoints: int, structures: int, width: int):
+    def __init__(
+        self, spacing: float, linear: str, dense: bool, keypoints: int, structures: int, width: int,
+        correction: bool = False,
+    ):
         super().__init__()
         self.spacing, self.linear, self.dense, self.structures = spacing, linear, dense, structures
         keypoints = 0 if structures else keypoints
         self.fixed_encoder = KeypointEncoder(keypoints, structures, width)
         self.moving_encoder = KeypointEncoder(keypoints, structures, width)
         if dense:
-            self.refiner = HalfResolution(2 + 2 * structures, 3, width)
-            nn.init.zeros_(self.refiner.last.weight)
-            nn.init.zeros_(self.refiner.last.bias)
+            self.refiner = Refiner(2 + 2 * structures, width, correction)
 
     def find_structures(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
         """-> fixed_structures and moving_structures: logits (B, S, D, H, W)."""
@@ -174,9 +230,11 @@ class RegistrationGenerator(nn.Module):
             pulled = sample(moving, linear_points.detach(), self.spacing, -1)
             parts = sample(moving_parts, linear_points.detach(), self.spacing)
             inputs = torch.cat([pulled, fixed, parts, fixed_parts], 1)
-            displacement = to_size(self.refiner(inputs), fixed.shape[2:])
-        whole = apply_linear(matrix.detach() if self.dense else matrix, points + displacement)
+            displacement, change = self.refiner(inputs)
+            displacement = to_size(displacement, fixed.shape[2:])
+            matrix = corrected(matrix.detach(), source.detach().mean(1), change)
         return {
-            "matrix": matrix, "displacement": displacement, "points": whole, "linear_points": linear_points,
+            "matrix": matrix, "displacement": displacement, "points": apply_linear(matrix, points + displacement),
+            "linear_points": linear_points,
             "fixed_structures": fixed_structures, "moving_structures": moving_structures,
         }

@@ -15,6 +15,7 @@ from GANSynthesisLib.networks.registration import (
     centers_of_mass,
     fit_linear,
     grid_points,
+    label_distances,
     sample,
 )
 from GANSynthesisLib.objectives.adversarial import discriminator_loss, generator_loss, gradient_penalty
@@ -47,6 +48,7 @@ class RegistrationSettings(Settings):
     )
     linear: str = setting("affine", "linear part", choices=("translation", "rigid", "affine"), common=True)
     dense: bool = setting(True, "add a dense displacement to the linear part", common=True)
+    correction: bool = setting(False, "the dense stage also corrects the linear part, by an affine map")
     keypoints: int = setting(
         32, "learned keypoints that the linear part is fitted to where there are no structures", low=4, high=256
     )
@@ -73,6 +75,9 @@ class RegistrationSettings(Settings):
     gradient_penalty_weight: float = setting(10.0, "weight of the gradient penalty", low=0, high=1000)
     truth_weight: float = setting(1.0, "weight of the distance from the simulated truth, per mm", low=0, high=1000)
     label_weight: float = setting(1.0, "weight of the multi-scale label overlap", low=0, high=1000, common=True)
+    landmark_weight: float = setting(
+        0.0, "weight of the distance between the centers of matching labels, per mm", low=0, high=1000
+    )
     structure_weight: float = setting(1.0, "weight of finding the structures in each image", low=0, high=1000)
     smoothness_weight: float = setting(
         10.0, "weight of the bending energy: larger is stiffer", low=0, high=1e6, common=True
@@ -111,9 +116,12 @@ class WGANRegistration(System):
             raise SettingsError(f"patch is {settings.window()}: the nets halve every size, so give even numbers.")
         if len(set(settings.spacing)) > 1:
             raise SettingsError(f"spacing is {settings.spacing}: the working grid is isotropic, so give one number.")
+        if settings.correction and not (settings.dense and settings.linear == "affine"):
+            raise SettingsError("correction is an affine map of the dense stage: it needs dense=true and linear=affine.")
         self.spacing = settings.spacing[0]
         self.generator = RegistrationGenerator(
-            self.spacing, settings.linear, settings.dense, settings.keypoints, settings.structures, settings.width
+            self.spacing, settings.linear, settings.dense, settings.keypoints, settings.structures, settings.width,
+            settings.correction,
         )
         self.critic = Critic(2, 3, settings.critic_width)
         self.turns = ("critic",) * settings.critic_turns + ("generator",)
@@ -246,6 +254,11 @@ class WGANRegistration(System):
                                 present)
                 for name in names
             ) / len(names)
+            if self.settings.landmark_weight > 0:
+                apart, both = label_distances(
+                    result["points"], pair["fixed_labels"], pair["moving_labels"], self.spacing
+                )
+                losses["landmark"] = (apart * both).sum() / both.sum().clamp(min=1)
             if self.settings.structures:
                 losses["structure"] = self._structure_loss(result, pair)
         return losses
@@ -288,11 +301,9 @@ class WGANRegistration(System):
             return {"error": float(-self.critic(self._pair(pair, result["points"])).mean())}
         warped = sample(pair["moving_labels"], result["points"], self.spacing)
         fixed = pair["fixed_labels"]
-        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
-        present = (fixed.flatten(2).amax(2) > 0.3) & (warped.flatten(2).amax(2) > 0.1)
-        apart = (centers_of_mass(fixed, points) - centers_of_mass(warped, points)).square().sum(2).sqrt()
+        apart, both = label_distances(result["points"], fixed, pair["moving_labels"], self.spacing)
         gland = soft_dice((warped[:, :1] > 0.5).float(), (fixed[:, :1] > 0.5).float()).mean()
-        landmarks = apart[:, 1:][present[:, 1:]]
+        landmarks = apart[:, 1:][both[:, 1:] > 0]
         mean = float(landmarks.mean()) if landmarks.numel() else float("nan")
         # One number to keep the best weights by: 1 % of Dice weighs as much as 0.1 mm of a landmark.
         return {"error": (0 if math.isnan(mean) else mean) + 10 * (1 - float(gland)), "gland_dice": float(gland),

@@ -20,9 +20,10 @@ from GANSynthesisLib.training import train  # noqa: E402
 LAST_TRAINING_CASE = 71
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_weight": 2,
-    "structure_warmup": 1200, "learning_rate": 1e-3, "discriminator_learning_rate": 2e-4, "smoothness_weight": 20,
+    "structure_warmup": 1200, "correction": True, "landmark_weight": 0.1, "smoothness_weight": 20,
+    "simulated_rotation": 8, "simulated_bend": 1.5, "learning_rate": 1e-3, "discriminator_learning_rate": 2e-4,
     "validation_fraction": 0.08, "validate_every": 100, "checkpoint_every": 100,
-    "decay_from": 0.75, "ema": 0.98, "fixed_modality": "TRUS", "moving_modality": "T2 MR",
+    "decay_from": 0.6, "ema": 0.98, "fixed_modality": "TRUS", "moving_modality": "T2 MR",
     "fixed_intensity": "window:0:255", "moving_intensity": "window:0:255", "anatomy": "prostate",
 }
 CARD = {
@@ -41,7 +42,7 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "mr-trus-prostate", steps=1700, options=())
+    arguments = parse_arguments(__doc__, "mr-trus-prostate", steps=3600, options=())
     roles = {"fixed": "fixed_images", "moving": "moving_images", "fixed_labels": "fixed_labels",
              "moving_labels": "moving_labels"}
     rows = []

@@ -9,8 +9,10 @@ from GANSynthesisLib.networks.registration import (
     RegistrationGenerator,
     apply_linear,
     centers_of_mass,
+    corrected,
     fit_linear,
     grid_points,
+    label_distances,
     sample,
 )
 from GANSynthesisLib.networks.slabs import flatten_slab, unflatten_slab
@@ -243,3 +245,39 @@ def test_the_refiner_does_not_pull_the_linear_stage_about(registration):
     result["points"].square().mean().backward()
     assert registration.refiner.last.weight.grad.abs().sum() > 0
     assert all(weight.grad is None for weight in registration.fixed_encoder.parameters())
+
+
+def test_a_correction_acts_about_a_point_and_before_the_fit():
+    fit = torch.eye(4)[None].repeat(2, 1, 1)
+    fit[:, :3, 3] = torch.tensor([5.0, 0, 0])
+    change = torch.zeros(2, 3, 4)
+    change[1, 0, 0], change[1, :, 3] = 0.5, torch.tensor([0.0, 2.0, 0])
+    center = torch.tensor([[1.0, 2, 3], [10.0, 20, 30]])
+    assert torch.equal(corrected(fit, center, change[:1].repeat(2, 1, 1)), fit)
+    points = torch.tensor([[10.0, 20, 30], [14.0, 20, 30]]).T[None, :, None, None].repeat(2, 1, 1, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        moved = apply_linear(corrected(fit, center, change), points)[1, :, 0, 0].T
+    assert moved.tolist() == [[15.0, 22.0, 30.0], [21.0, 22.0, 30.0]]
+
+
+def test_a_refiner_without_signal_corrects_nothing_and_learns_to():
+    generator = RegistrationGenerator(2.0, "affine", True, keypoints=4, structures=1, width=4, correction=True)
+    moving, fixed = torch.rand(2, 1, 16, 16, 16), torch.rand(2, 1, 16, 16, 16)
+    result = generator(moving, fixed)
+    assert torch.allclose(result["points"], result["linear_points"], atol=1e-4)
+    (result["points"] - 3).square().mean().backward()
+    assert generator.refiner.correction.bias.grad.abs().min() > 0
+
+
+def test_distances_of_labels_are_those_of_their_centers_in_moving_space():
+    points = grid_points((16, 16, 16), 2.0)
+    fixed, moving = torch.zeros(1, 3, 16, 16, 16), torch.zeros(1, 3, 16, 16, 16)
+    fixed[0, 0, 4:7, 8, 8], moving[0, 0, 4:7, 8, 10] = 1, 0.5  # 4 mm to the right
+    fixed[0, 1, 2, 2, 2] = 1  # not in the moving image
+    fixed[0, 2, 9, 9, 9] = moving[0, 2, 9, 9, 9] = 1
+    apart, both = label_distances(points, fixed, moving, 2.0)
+    assert both.tolist() == [[1, 0, 1]]
+    assert apart[0, [0, 2]].tolist() == pytest.approx([4, 0], abs=2e-3)
+    shift = torch.tensor([4.0, 0, 0]).view(1, 3, 1, 1, 1)
+    apart, _ = label_distances(points + shift, fixed, moving, 2.0)
+    assert apart[0, [0, 2]].tolist() == pytest.approx([0, 4], abs=2e-3)

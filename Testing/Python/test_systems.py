@@ -54,7 +54,9 @@ RECIPES = {
     "registration rigid aligned": ("wgan_registration", {
         **REGISTER, "aligned": True, "linear": "rigid", "dense": False, "start": "foreground",
     }),
-    "registration by labels": ("wgan_registration", {**REGISTER, "structures": 1}),
+    "registration by labels": ("wgan_registration", {
+        **REGISTER, "structures": 1, "correction": True, "landmark_weight": 0.1,
+    }),
 }
 
 
