@@ -141,7 +141,9 @@ class WGANRegistration(System):
         The moving image is resampled by a linear map L and the fixed one by a smooth bend N of the common anatomy, so
         the truth is L⁻¹(N(x)) in closed form. Without aligned pairs both are augmentation, and there is no truth.
         """
-        settings, fixed = self.settings, batch["fixed"]
+        settings = self.settings
+        batch = self._augmented(batch)
+        fixed = batch["fixed"]
         points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
         linear = self._random_linear(fixed.shape[0], fixed.device)
         bent = points + self._random_bend(fixed)
@@ -161,6 +163,21 @@ class WGANRegistration(System):
                 changed[role] = curve(changed[role])
             if "aligned" in changed:
                 changed["aligned"] = curves["moving"](changed["aligned"])
+        return changed
+
+    def _augmented(self, batch: Batch) -> Batch:
+        """Every other pair mirrored left to right, as another patient might be, and intensities at another gain."""
+        settings, fixed = self.settings, batch["fixed"]
+        changed = dict(batch)
+        if settings.augment > 0:
+            mirrored = torch.rand(fixed.shape[0], 1, 1, 1, 1, device=fixed.device) < 0.5
+            changed = {role: torch.where(mirrored, image.flip(-1), image) for role, image in batch.items()}
+        if settings.augment_intensity > 0:
+            for role in ("fixed", "moving"):
+                gamma, level = (torch.rand(2, fixed.shape[0], 1, 1, 1, 1, device=fixed.device) * 2 - 1).mul(
+                    settings.augment_intensity)
+                unit = ((changed[role] + 1) / 2).clamp(min=0) ** (0.3 * gamma).exp()
+                changed[role] = (unit * (1 + 0.2 * level) * 2 - 1).clamp(-1, 1)
         return changed
 
     def _random_linear(self, count: int, device) -> torch.Tensor:
