@@ -147,6 +147,19 @@ class Refiner(HalfResolution):
             return self.last(features), change * change.new_tensor([0.02, 0.02, 0.02, 1])
 
 
+def integrated(velocity: torch.Tensor, spacing: float, halvings: int = 6) -> torch.Tensor:
+    """Displacement (B, 3, D, H, W) in mm of the flow along a stationary velocity field, by scaling and squaring.
+
+    Half the flow followed by itself is the whole (Arsigny 2006); maps that are integrated so do not fold.
+    """
+    with torch.autocast(velocity.device.type, enabled=False):
+        points = grid_points(tuple(velocity.shape[2:]), spacing, velocity.device)
+        displacement = velocity.float() / 2**halvings
+        for _ in range(halvings):
+            displacement = displacement + sample(displacement, points + displacement, spacing)
+        return displacement
+
+
 def corrected(matrix: torch.Tensor, center: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
     """(B, 4, 4) after the affine map identity + `change` (B, 3, 4) about `center` (B, 3), in mm and fp32."""
     with torch.autocast(matrix.device.type, enabled=False):
@@ -195,10 +208,11 @@ class RegistrationGenerator(nn.Module):
 
     def __init__(
         self, spacing: float, linear: str, dense: bool, keypoints: int, structures: int, width: int,
-        correction: bool = False,
+        correction: bool = False, diffeomorphic: bool = False,
     ):
         super().__init__()
         self.spacing, self.linear, self.dense, self.structures = spacing, linear, dense, structures
+        self.diffeomorphic = diffeomorphic
         keypoints = 0 if structures else keypoints
         self.fixed_encoder = KeypointEncoder(keypoints, structures, width)
         self.moving_encoder = KeypointEncoder(keypoints, structures, width)
@@ -231,6 +245,8 @@ class RegistrationGenerator(nn.Module):
             parts = sample(moving_parts, linear_points.detach(), self.spacing)
             inputs = torch.cat([pulled, fixed, parts, fixed_parts], 1)
             displacement, change = self.refiner(inputs)
+            if self.diffeomorphic:
+                displacement = integrated(displacement, 2 * self.spacing)
             displacement = to_size(displacement, fixed.shape[2:])
             matrix = corrected(matrix.detach(), source.detach().mean(1), change)
         return {

@@ -49,6 +49,9 @@ class RegistrationSettings(Settings):
     linear: str = setting("affine", "linear part", choices=("translation", "rigid", "affine"), common=True)
     dense: bool = setting(True, "add a dense displacement to the linear part", common=True)
     correction: bool = setting(False, "the dense stage also corrects the linear part, by an affine map")
+    diffeomorphic: bool = setting(
+        False, "the dense displacement is the flow of a velocity field (scaling and squaring), which does not fold"
+    )
     keypoints: int = setting(
         32, "learned keypoints that the linear part is fitted to where there are no structures", low=4, high=256
     )
@@ -90,8 +93,8 @@ class WGANRegistration(System):
 
     Needs `fixed` and `moving`. Two kinds of supervision: aligned pairs, whose simulated misalignment is known; or
     `fixed_labels` and `moving_labels` (channels in matching order), through their multi-scale overlap (Hu 2018).
-    The critic sees aligned pairs as real (the pair itself, or the pair aligned by its labels) and the generator's
-    result as fake; it stays with the model, and its score is reported as quality. Changed from Yan: the linear part is
+    The critic sees aligned pairs as real (by the truth, or by an affine fit to the labels), and as fake the generator's
+    results and aligned pairs knocked askew; it stays with the model, and its score is reported as quality. Changed from Yan: the linear part is
     a closed-form fit to structures found in both images, or to learned keypoints (Wang 2023), in place of a fully
     connected regression; gradient penalty replaces clipping.
     """
@@ -121,9 +124,9 @@ class WGANRegistration(System):
         self.spacing = settings.spacing[0]
         self.generator = RegistrationGenerator(
             self.spacing, settings.linear, settings.dense, settings.keypoints, settings.structures, settings.width,
-            settings.correction,
+            settings.correction, settings.diffeomorphic,
         )
-        self.critic = Critic(2, 3, settings.critic_width)
+        self.critic = Critic(2 + 2 * settings.structures, 3, settings.critic_width)
         self.turns = ("critic",) * settings.critic_turns + ("generator",)
         self.players = {"critic": ("critic",), "generator": ("generator",)}
         if not settings.aligned or settings.structures:  # the critic's aligned pairs come from labels
@@ -156,13 +159,9 @@ class WGANRegistration(System):
                 changed[role] = sample(batch[role], where, self.spacing)
         if settings.aligned:
             changed["truth"] = apply_linear(torch.linalg.inv(linear), bent)
-            changed["aligned"] = sample(batch["moving"], bent, self.spacing, -1)
         if settings.contrast > 0:
-            curves = {"fixed": self._random_curve(fixed), "moving": self._random_curve(fixed)}
-            for role, curve in curves.items():
-                changed[role] = curve(changed[role])
-            if "aligned" in changed:
-                changed["aligned"] = curves["moving"](changed["aligned"])
+            for role in ("fixed", "moving"):
+                changed[role] = self._random_curve(fixed)(changed[role])
         return changed
 
     def _augmented(self, batch: Batch) -> Batch:
@@ -231,17 +230,20 @@ class WGANRegistration(System):
             return {}
         pair = self._misaligned(batch)
         with torch.no_grad():
-            fake = self._pair(pair, self.generator(pair["moving"], pair["fixed"])["points"])
-            aligned = pair["aligned"] if "aligned" in pair else self._aligned_by_labels(pair)
-            real = torch.cat([pair["fixed"], aligned], 1)
-        scores = self.critic(real)
-        with torch.no_grad():
-            unregistered = self.critic(torch.cat([pair["fixed"], pair["moving"]], 1))
-            self.score_aligned.lerp_(scores.mean().float(), 0.02)
-            self.score_unregistered.lerp_(unregistered.mean().float(), 0.02)
+            result = self.generator(pair["moving"], pair["fixed"])
+            aligned = pair["truth"] if "truth" in pair else self._aligned_by_labels(pair)
+            # Aligned pairs knocked askew: results come ever closer to aligned ones, and a critic that has only seen
+            # those would say nothing of a registration that failed.
+            askew = apply_linear(self._random_linear(len(aligned), aligned.device), aligned)
+            real, fake, wrong = (self._judged(pair, result, points) for points in (aligned, result["points"], askew))
+        scores, wrong_scores = self.critic(real), self.critic(wrong)
+        self.score_aligned.lerp_(scores.detach().mean().float(), 0.02)
+        self.score_unregistered.lerp_(wrong_scores.detach().mean().float(), 0.02)
+        half = len(real) // 2
+        mixed = torch.cat([fake[:half], wrong[half:]])
         return {
-            "critic": discriminator_loss("wasserstein", scores, self.critic(fake)),
-            "gradient_penalty": gradient_penalty(self.critic, real, fake),
+            "critic": discriminator_loss("wasserstein", scores, (self.critic(fake) + wrong_scores) / 2),
+            "gradient_penalty": gradient_penalty(self.critic, real, mixed),
         }
 
     def generator_turn(self, batch: Batch) -> Losses:
@@ -251,7 +253,7 @@ class WGANRegistration(System):
             return {"structure": self._structure_loss(found, pair)}
         result = self.generator(pair["moving"], pair["fixed"])
         losses = {
-            "adversarial": generator_loss("wasserstein", self.critic(self._pair(pair, result["points"]))),
+            "adversarial": generator_loss("wasserstein", self.critic(self._judged(pair, result, result["points"]))),
         }
         if self.settings.dense:
             losses["smoothness"] = bending_energy(result["displacement"], self.spacing)
@@ -289,18 +291,21 @@ class WGANRegistration(System):
                          + 1 - soft_dice(logits.sigmoid(), truth).mean())
         return sum(terms) / 2
 
-    def _pair(self, pair: Batch, points: torch.Tensor) -> torch.Tensor:
-        return torch.cat([pair["fixed"], sample(pair["moving"], points, self.spacing, -1)], 1)
+    def _judged(self, pair: Batch, result: dict, points: torch.Tensor) -> torch.Tensor:
+        """What the critic sees: fixed image, moving image at `points`, and the structures found in the two."""
+        found = [result[f"{role}_structures"].detach().sigmoid() for role in ("fixed", "moving")]
+        warped = sample(pair["moving"], points, self.spacing, -1)
+        return torch.cat([pair["fixed"], warped, found[0], sample(found[1], points, self.spacing)], 1)
 
     def _aligned_by_labels(self, pair: Batch) -> torch.Tensor:
-        """Moving image laid on the fixed one by an affine fit to the centers of their labels."""
+        """Points of an affine fit to the centers of the labels of a pair: its best alignment that is known."""
         points = grid_points(tuple(pair["fixed"].shape[2:]), self.spacing, pair["fixed"].device)
         fixed, moving = pair["fixed_labels"], pair["moving_labels"]
         present = ((fixed.flatten(2).amax(2) > 0.3) & (moving.flatten(2).amax(2) > 0.3)).float()
         present[:, 0] *= 4  # the gland's center is far better known than a landmark's
         matrix = fit_linear(centers_of_mass(fixed, points), centers_of_mass(moving, points), present + 1e-6,
                             "affine", ridge=40.0)
-        return sample(pair["moving"], apply_linear(matrix, points), self.spacing, -1)
+        return apply_linear(matrix, points)
 
     # --- use --------------------------------------------------------------------------------------------------------
 
@@ -315,7 +320,7 @@ class WGANRegistration(System):
             return {"error": float((error * body).sum() / body.sum()),
                     "start_error": float((start * body).sum() / body.sum())}
         if "fixed_labels" not in pair:
-            return {"error": float(-self.critic(self._pair(pair, result["points"])).mean())}
+            return {"error": float(-self.critic(self._judged(pair, result, result["points"])).mean())}
         warped = sample(pair["moving_labels"], result["points"], self.spacing)
         fixed = pair["fixed_labels"]
         apart, both = label_distances(result["points"], fixed, pair["moving_labels"], self.spacing)
@@ -336,7 +341,7 @@ class WGANRegistration(System):
         """-> matrix (B, 4, 4) and displacement (B, 3, D, H, W) in mm between the centered grids; `quality` (B,): 0 the
         critic's usual score of unregistered pairs, 1 of aligned ones."""
         result = self.generator(inputs["moving"], inputs["fixed"])
-        score = self.critic(self._pair(inputs, result["points"]))
+        score = self.critic(self._judged(inputs, result, result["points"]))
         scale = (self.score_aligned - self.score_unregistered).abs().clamp(min=1e-6)
         return {"matrix": result["matrix"], "displacement": result["displacement"],
                 "quality": (score - self.score_unregistered) / scale}

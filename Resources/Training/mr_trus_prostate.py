@@ -21,7 +21,7 @@ LAST_TRAINING_CASE = 71
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_weight": 2,
     "structure_warmup": 1200, "correction": True, "landmark_weight": 0.1, "smoothness_weight": 20,
-    "simulated_rotation": 8, "simulated_bend": 1.5, "augment_intensity": 0.7,
+    "simulated_rotation": 15, "simulated_bend": 1.5, "augment_intensity": 0.7,
     "learning_rate": 1e-3, "discriminator_learning_rate": 2e-4,
     "validation_fraction": 0.08, "validate_every": 100, "checkpoint_every": 100,
     "decay_from": 0.6, "ema": 0.98, "fixed_modality": "TRUS", "moving_modality": "T2 MR",
