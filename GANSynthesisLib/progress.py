@@ -12,6 +12,12 @@ class Cancelled(RuntimeError):
     """The user stopped the work; nothing half-made was left behind."""
 
 
+def stop_if(cancelled: IsCancelled) -> None:
+    """Raise Cancelled where the answer is yes."""
+    if cancelled():
+        raise Cancelled("The model was stopped before it had finished; nothing was changed.")
+
+
 def silent(fraction: float, text: str) -> None:
     """A progress callable for those who do not listen."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from GANSynthesisLib.card import Port
 from GANSynthesisLib.volumes import (
     Grid,
     Intensity,
@@ -31,6 +32,11 @@ def parse_range(text: str) -> IntensityRange:
     if len(numbers) not in (0, 2):
         raise ValueError(f"the intensity range '{text}' must be a kind, or KIND:LOW:HIGH with two numbers.")
     return IntensityRange(kind, *numbers)
+
+
+def intensity_range(port: Port) -> IntensityRange:
+    """The range that an input of a card gives to its images."""
+    return IntensityRange(**port.intensity) if port.intensity else IntensityRange()
 
 
 def parse_spacing(spacing: tuple[float, ...], context: str) -> tuple[float | None, ...] | None:
@@ -94,10 +100,10 @@ def _check_overlap(volume: Volume, working: Grid, first_name: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class CenteredPair:
-    """A fixed and a moving image on working grids with R, A, S axes, each around its own center.
+    """A fixed and a moving image on working grids, each around its own center and along its own axes.
 
-    arrays: `fixed` and `moving`, float32 (D, H, W) in [−1, 1]. A map between centered millimeters becomes a map of the
-    world through the two centers.
+    arrays: `fixed` and `moving`, float32 (D, H, W) in [−1, 1]. A map between centered millimeters, which run along the
+    axes of the grids, becomes a map of the world through the two poses.
     """
 
     arrays: dict[str, np.ndarray]
@@ -106,10 +112,18 @@ class CenteredPair:
 
     def world_matrix(self, matrix: np.ndarray) -> np.ndarray:
         """(4, 4) from fixed to moving points in RAS mm, from one between centered millimeters."""
-        to_center, from_center = np.eye(4), np.eye(4)
-        to_center[:3, 3] = -self.fixed_grid.centre_ras
-        from_center[:3, 3] = self.moving_grid.centre_ras
-        return from_center @ matrix @ to_center
+        return _pose(self.moving_grid) @ matrix @ np.linalg.inv(_pose(self.fixed_grid))
+
+    def world_displacement(self, displacement: np.ndarray) -> np.ndarray:
+        """(3, D, H, W) displacement of fixed points along R, A, S, from one along the axes of the fixed grid."""
+        return np.einsum("ab,bkji->akji", self.fixed_grid.directions, displacement)
+
+
+def _pose(grid: Grid) -> np.ndarray:
+    """(4, 4) from millimeters around the center and along the axes of a grid to RAS mm."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = grid.directions, grid.centre_ras
+    return pose
 
 
 def centered_pair(
@@ -120,17 +134,22 @@ def centered_pair(
     spacing: float,
     ranges: Mapping[str, IntensityRange],
     start: str = "center",
+    axes: str = "world",
     same_place: bool = False,
 ) -> CenteredPair:
-    """Two volumes on grids of `shape` and isotropic `spacing` mm. `same_place` lays both grids on the fixed center."""
+    """Two volumes on grids of `shape` and isotropic `spacing` mm. `same_place` lays both on the fixed volume's.
+
+    axes: `world`, or `image` for those of each volume that run nearest to R, A, S. Images that were never in one world
+    keep the anatomy's directions in their own axes, however far apart their poses are.
+    """
     for role, volume in (("fixed", fixed), ("moving", moving)):
         check_volume(volume, role)
-    fixed_center = center_of(fixed, start)
-    moving_center = fixed_center if same_place else center_of(moving, start)
-    grids = {
-        "fixed": Grid.centred(fixed_center, shape, (spacing,) * 3),
-        "moving": Grid.centred(moving_center, shape, (spacing,) * 3),
-    }
+
+    def grid_of(volume: Volume) -> Grid:
+        directions = volume.grid.canonical().regular().directions if axes == "image" else None
+        return Grid.centred(center_of(volume, start), shape, (spacing,) * 3, directions)
+
+    grids = {"fixed": grid_of(fixed), "moving": grid_of(fixed if same_place else moving)}
     arrays = {}
     for role, volume in (("fixed", fixed), ("moving", moving)):
         intensity: Intensity = ranges[role].measure(volume)

@@ -11,14 +11,14 @@ import torch
 
 from GANSynthesisLib.devices import torch_device
 from GANSynthesisLib.inference.memory import fits, halved, is_out_of_memory
+from GANSynthesisLib.inference.registration import register
 from GANSynthesisLib.inference.report import Result, start_report
 from GANSynthesisLib.inference.windows import apply_in_windows
 from GANSynthesisLib.models import Card, Model, ModelError, Port
-from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress, never, silent
+from GANSynthesisLib.progress import IsCancelled, Progress, never, silent, stop_if
 from GANSynthesisLib.systems.base import System
-from GANSynthesisLib.transforms import SpatialTransform
-from GANSynthesisLib.volumes import Grid, Intensity, IntensityRange, Volume, VolumeError, check_volume, resample
-from GANSynthesisLib.working import centered_pair, foreground, image_arrays
+from GANSynthesisLib.volumes import Grid, Intensity, Volume, VolumeError, check_volume
+from GANSynthesisLib.working import foreground, image_arrays, intensity_range
 
 SLICES_AT_ONCE = 8
 OVERLAP = 0.5
@@ -58,7 +58,7 @@ def apply_model(
         report["seconds"]["load"] = round(time.perf_counter() - started, 3)
         with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
             if card.task == "register":
-                found = _register(card, system, inputs, where, report, progress, cancelled)
+                found = register(card, system, inputs, wanted, where, report, progress, cancelled)
             else:
                 found = _translate(card, system, inputs, wanted, tile, where, report, progress, cancelled)
     report["warnings"] += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
@@ -90,7 +90,7 @@ def generate(
     random = torch.Generator().manual_seed(seed)
     found = {}
     for number in range(count):
-        _ask(cancelled or never)
+        stop_if(cancelled or never)
         noise = torch.randn(1, system.settings.latent, generator=random).to(where)
         with torch.inference_mode():
             image = system.apply({"noise": noise})["image"][0, 0].cpu().numpy()
@@ -145,15 +145,6 @@ def _check(card: Card, inputs: Mapping[str, Volume], outputs: Sequence[str] | No
     return list(outputs or possible)
 
 
-def _ask(cancelled: IsCancelled) -> None:
-    if cancelled():
-        raise Cancelled("The model was stopped before it had finished; nothing was changed.")
-
-
-def _range(port: Port) -> IntensityRange:
-    return IntensityRange(**port.intensity) if port.intensity else IntensityRange()
-
-
 def _output_intensity(port: Port) -> Intensity:
     """What [−1, 1] stands for; a card may leave it out, and then the values are left as they are."""
     return Intensity(port.intensity.get("lower", -1.0), port.intensity.get("upper", 1.0))
@@ -190,15 +181,15 @@ def _passes(card: Card, given: list[str], wanted: list[str]) -> dict[tuple[str, 
 def _translate_from(card, system, inputs, wanted, tile, device, report, progress, cancelled) -> dict[str, Volume]:
     begin, seconds = time.perf_counter(), report["seconds"]
     roles = list(inputs)
-    ranges = {role: _range(card.input(role)) for role in roles}
+    ranges = {role: intensity_range(card.input(role)) for role in roles}
     arrays, preparation = image_arrays({role: inputs[role] for role in roles}, ranges, card.spacing)
     seconds["prepare"] = round(seconds.get("prepare", 0) + time.perf_counter() - begin, 3)
-    _ask(cancelled)
+    stop_if(cancelled)
     begin = time.perf_counter()
     tensors = {role: torch.from_numpy(np.ascontiguousarray(array))[None] for role, array in arrays.items()}
     answers = _run(card, system, tensors, tile, device, report, progress, cancelled)
     seconds["network"] = round(seconds.get("network", 0) + time.perf_counter() - begin, 3)
-    _ask(cancelled)
+    stop_if(cancelled)
     begin = time.perf_counter()
     first, found = inputs[roles[0]], {}
     mask = None
@@ -263,45 +254,3 @@ def _window_plan(card: Card, system: System, shape, tile, device):
     window = tile or tuple(max(size, 64) for size in card.shape)
     window = tuple(min(size, whole) for size, whole in zip(window, shape, strict=True))
     return window, _stride(window), 1
-
-
-# --- registration ---------------------------------------------------------------------------------------------------
-
-
-def _register(
-    card, system, inputs, device, report, progress, cancelled
-) -> dict[str, Volume | SpatialTransform]:
-    begin = time.perf_counter()
-    fixed, moving = inputs["fixed"], inputs["moving"]
-    settings = system.settings
-    pair = centered_pair(
-        fixed, moving, shape=card.shape, spacing=card.spacing[0], start=settings.start,
-        ranges={role: _range(card.input(role)) for role in ("fixed", "moving")},
-    )
-    report["seconds"]["prepare"] = round(time.perf_counter() - begin, 3)
-    _ask(cancelled)
-    progress(0.3, "applying the model")
-    begin = time.perf_counter()
-    tensors = {
-        role: torch.from_numpy(np.ascontiguousarray(array))[None, None].to(device)
-        for role, array in pair.arrays.items()
-    }
-    answer = system.apply(tensors)
-    report["seconds"]["network"] = round(time.perf_counter() - begin, 3)
-    _ask(cancelled)
-    progress(0.7, "resampling")
-    begin = time.perf_counter()
-    matrix = pair.world_matrix(answer["matrix"][0].double().cpu().numpy())
-    displacement = answer["displacement"][0].cpu().numpy() if settings.dense else None
-    transform = SpatialTransform(matrix, displacement, pair.fixed_grid if settings.dense else None)
-    lowest = float(moving.voxels.min())
-    warped = resample(moving, fixed.grid, "linear", fill=lowest, transform=transform)
-    warped = warped.with_voxels(warped.voxels, name=f"{moving.name} [to {fixed.name}]")
-    report["quality"] = round(float(answer["quality"][0]), 4)
-    report["quality_meaning"] = (
-        "the critic's score on the scale of its training pairs, 0 unregistered, 1 well aligned; a hint for comparing "
-        "results of one pair, not calibrated to millimeters"
-    )
-    report["folding_fraction"] = transform.folding_fraction() if settings.dense else 0.0
-    report["seconds"]["back"] = round(time.perf_counter() - begin, 3)
-    return {"transform": transform, "warped": warped}

@@ -46,6 +46,10 @@ class RegistrationSettings(Settings):
         "center", "what is laid on each other first: image centers, or centers of the foreground",
         choices=("center", "foreground"),
     )
+    axes: str = setting(
+        "world", "directions of the working grids: the world's, or each image's own, for images that were never in "
+        "one world, such as MR before a fusion with ultrasound", choices=("world", "image"),
+    )
     linear: str = setting("affine", "linear part", choices=("translation", "rigid", "affine"), common=True)
     dense: bool = setting(True, "add a dense displacement to the linear part", common=True)
     correction: bool = setting(False, "the dense stage also corrects the linear part, by an affine map")
@@ -63,6 +67,7 @@ class RegistrationSettings(Settings):
         0, "label channels that are structures to be found in both images (the first ones; 0 without labels)",
         low=0, high=8,
     )
+    structure_names: tuple[str, ...] = setting((), "names of these structures, for the results")
     structure_warmup: int = setting(
         0, "first steps, in which only the structures are learned: the fit needs to know where they are", low=0,
         high=1000000,
@@ -87,16 +92,22 @@ class RegistrationSettings(Settings):
     )
 
 
+    def structure_titles(self) -> tuple[str, ...]:
+        """A name for each structure."""
+        names = tuple(name for name in self.structure_names if name)[: self.structures]
+        return names + tuple(f"structure {number + 1}" for number in range(len(names), self.structures))
+
+
 class WGANRegistration(System):
     """Registration of a moving to a fixed image by a generator that regresses the transform and a Wasserstein critic
     that scores the alignment of the pair (Yan 2018), here with a dense displacement on top of the linear part.
 
     Needs `fixed` and `moving`. Two kinds of supervision: aligned pairs, whose simulated misalignment is known; or
     `fixed_labels` and `moving_labels` (channels in matching order), through their multi-scale overlap (Hu 2018).
-    The critic sees aligned pairs as real (by the truth, or by an affine fit to the labels), and as fake the generator's
-    results and aligned pairs knocked askew; it stays with the model, and its score is reported as quality. Changed from Yan: the linear part is
-    a closed-form fit to structures found in both images, or to learned keypoints (Wang 2023), in place of a fully
-    connected regression; gradient penalty replaces clipping.
+    The critic sees aligned pairs as real (by the truth, or by an affine fit to the labels), and as fake the results
+    of the generator and aligned pairs knocked askew; it stays with the model, and its score is reported as quality.
+    Changed from Yan: the linear part is a closed-form fit to structures found in both images, or to learned keypoints
+    (Wang 2023), in place of a fully connected regression; gradient penalty replaces clipping.
     """
 
     name = "wgan_registration"
@@ -120,7 +131,7 @@ class WGANRegistration(System):
         if len(set(settings.spacing)) > 1:
             raise SettingsError(f"spacing is {settings.spacing}: the working grid is isotropic, so give one number.")
         if settings.correction and not (settings.dense and settings.linear == "affine"):
-            raise SettingsError("correction is an affine map of the dense stage: it needs dense=true and linear=affine.")
+            raise SettingsError("correction is an affine map by the dense stage: it needs dense=true, linear=affine.")
         self.spacing = settings.spacing[0]
         self.generator = RegistrationGenerator(
             self.spacing, settings.linear, settings.dense, settings.keypoints, settings.structures, settings.width,
@@ -338,17 +349,28 @@ class WGANRegistration(System):
                 "warped": sample(pair["moving"], result["points"], self.spacing, -1)}
 
     def apply(self, inputs: Batch) -> dict[str, torch.Tensor]:
-        """-> matrix (B, 4, 4) and displacement (B, 3, D, H, W) in mm between the centered grids; `quality` (B,): 0 the
-        critic's usual score of unregistered pairs, 1 of aligned ones."""
+        """-> matrix (B, 4, 4) and displacement (B, 3, D, H, W) in mm between the centered grids; fixed_structures and
+        moving_structures (B, S, D, H, W) in 0 … 1; `quality` (B,): 0 the critic's usual score of pairs knocked askew,
+        1 of aligned ones."""
         result = self.generator(inputs["moving"], inputs["fixed"])
-        score = self.critic(self._judged(inputs, result, result["points"]))
+        structures = {name: result[name].sigmoid() for name in ("fixed_structures", "moving_structures")}
+        return {"matrix": result["matrix"], "displacement": result["displacement"], **structures,
+                "quality": self.quality(inputs, result, result["points"])}
+
+    def quality(self, inputs: Batch, result: dict, points: torch.Tensor) -> torch.Tensor:
+        """(B,) of any map of these inputs: points (B, 3, D, H, W) in mm, result what the generator gave for them."""
+        score = self.critic(self._judged(inputs, result, points))
         scale = (self.score_aligned - self.score_unregistered).abs().clamp(min=1e-6)
-        return {"matrix": result["matrix"], "displacement": result["displacement"],
-                "quality": (score - self.score_unregistered) / scale}
+        return (score - self.score_unregistered) / scale
 
     @classmethod
     def needs(cls, settings: RegistrationSettings) -> dict[str, tuple[str, ...]]:
-        return {"transform": ("fixed", "moving"), "warped": ("fixed", "moving")}
+        names = ["transform", "warped"]
+        if settings.dense:
+            names += ["linear", "deformation", "jacobian"]
+        if settings.structures:
+            names += ["segmentation", "warped_segmentation"]
+        return dict.fromkeys(names, ("fixed", "moving"))
 
     def deployed(self) -> tuple[str, ...]:
         return ("generator", "critic")

@@ -18,7 +18,10 @@ DESCRIPTIONS = {
     "source": "image to be translated", "target": "image of the target modality", "fixed": "image that stays in place",
     "moving": "image that is aligned to the fixed one", "warped": "moving image on the fixed image's grid",
     "transform": "maps fixed points to moving points", "segmentation": "label of every voxel",
-    "image": "generated image",
+    "image": "generated image", "linear": "the linear part of the transform alone",
+    "deformation": "how far the transform moves a point beyond its linear part",
+    "jacobian": "local change of volume from fixed to moving image; where it is not positive, the transform folds",
+    "warped_segmentation": "label of every voxel of the moving image, on the fixed image's grid",
 }
 
 
@@ -88,11 +91,14 @@ def _input(system: System, role: str, optional: bool) -> Port:
 
 def _output(system: System, name: str, needs: tuple[str, ...], loaded: list[LoadedCase]) -> Port:
     settings, description = system.settings, DESCRIPTIONS.get(name, "")
-    if name == "segmentation":
-        names = dict(enumerate(settings.labels))
-        return Port(name, "", description=description, label_names={v: n for v, n in names.items() if v}, needs=needs)
-    if name == "transform":
+    if name in ("segmentation", "warped_segmentation"):
+        titles = settings.structure_titles() if system.task == "register" else settings.labels[1:]
+        names = dict(enumerate(titles, start=1))
+        return Port(name, "", description=description, label_names=names, needs=needs)
+    if name in ("transform", "linear", "deformation"):
         return Port(name, "", "mm", description, needs=needs)
+    if name == "jacobian":
+        return Port(name, "", "", description, needs=needs)
     if name == "warped":
         return Port(name, settings.moving_modality, description=description, needs=needs)
     role = "target" if name == "target" else "image"

@@ -94,7 +94,7 @@ def _load_registration(case: Case, system: System) -> LoadedCase:
     ranges = {role: parse_range(intensity_settings(system, role)) for role in ("fixed", "moving")}
     pair = centered_pair(
         volumes["fixed"], volumes["moving"], shape=settings.window(), spacing=settings.spacing[0], ranges=ranges,
-        start=settings.start, same_place=settings.aligned,
+        start=settings.start, axes=settings.axes, same_place=settings.aligned,
     )
     tensors = {role: torch.from_numpy(pair.arrays[role].copy())[None] for role in ("fixed", "moving")}
     for role, grid in (("fixed", pair.fixed_grid), ("moving", pair.moving_grid)):

@@ -1,0 +1,123 @@
+"""A registration's way through a model: two volumes -> working grids -> networks -> transform, and what it shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from GANSynthesisLib.evaluation.quality import expected_error
+from GANSynthesisLib.models import Card
+from GANSynthesisLib.progress import IsCancelled, Progress, stop_if
+from GANSynthesisLib.systems.base import System
+from GANSynthesisLib.transforms import SpatialTransform
+from GANSynthesisLib.volumes import Preparation, Volume, resample
+from GANSynthesisLib.working import CenteredPair, centered_pair, intensity_range
+
+QUALITY_MEANING = (
+    "the critic's score on the scale of its training pairs, 0 askew by as much as they were, 1 aligned; a hint for "
+    "comparing results of one pair, not calibrated to millimeters"
+)
+CALIBRATED_MEANING = "the critic's score; the expected error is that of held-out cases with such a score"
+
+
+def register(
+    card: Card,
+    system: System,
+    inputs: Mapping[str, Volume],
+    wanted: Sequence[str],
+    device: torch.device,
+    report: dict,
+    progress: Progress,
+    cancelled: IsCancelled,
+) -> dict[str, Volume | SpatialTransform]:
+    """The wanted outputs of a registration of the `moving` to the `fixed` volume; images on the fixed one's grid."""
+    begin = time.perf_counter()
+    pair = working_pair(card, system, inputs)
+    report["seconds"]["prepare"] = round(time.perf_counter() - begin, 3)
+    stop_if(cancelled)
+    progress(0.3, "applying the model")
+    begin = time.perf_counter()
+    answer = {name: value[0].float().cpu().numpy() for name, value in system.apply(tensors(pair, device)).items()}
+    report["seconds"]["network"] = round(time.perf_counter() - begin, 3)
+    stop_if(cancelled)
+    progress(0.7, "resampling")
+    begin = time.perf_counter()
+    found = _outputs(system, inputs, wanted, pair, answer)
+    report["folding_fraction"] = found["transform"].folding_fraction() if system.settings.dense else 0.0
+    _judge(card, inputs, float(answer["quality"]), report)
+    report["seconds"]["back"] = round(time.perf_counter() - begin, 3)
+    return {name: found[name] for name in wanted}
+
+
+def working_pair(card: Card, system: System, inputs: Mapping[str, Volume]) -> CenteredPair:
+    """The two volumes as the networks of the model see them."""
+    return centered_pair(
+        inputs["fixed"], inputs["moving"], shape=card.shape, spacing=card.spacing[0], start=system.settings.start,
+        axes=system.settings.axes, ranges={role: intensity_range(card.input(role)) for role in ("fixed", "moving")},
+    )
+
+
+def tensors(pair: CenteredPair, device: torch.device) -> dict[str, torch.Tensor]:
+    """(1, 1, D, H, W) by role."""
+    return {
+        role: torch.from_numpy(np.ascontiguousarray(array))[None, None].to(device)
+        for role, array in pair.arrays.items()
+    }
+
+
+def _outputs(system, inputs, wanted, pair: CenteredPair, answer: dict) -> dict[str, Volume | SpatialTransform]:
+    fixed, moving, dense = inputs["fixed"], inputs["moving"], system.settings.dense
+    linear = SpatialTransform(pair.world_matrix(answer["matrix"].astype(np.float64)))
+    whole = linear
+    if dense:
+        field = pair.world_displacement(answer["displacement"]).astype(np.float32)
+        whole = SpatialTransform(linear.matrix, field, pair.fixed_grid)
+    found = {"transform": whole, "linear": linear}
+    if "warped" in wanted:
+        warped = resample(moving, fixed.grid, "linear", fill=float(moving.voxels.min()), transform=whole)
+        found["warped"] = warped.with_voxels(warped.voxels, name=f"{moving.name} [to {fixed.name}]")
+    names = dict(enumerate(system.settings.structure_titles(), start=1))
+    if "segmentation" in wanted:
+        seen = Preparation(fixed.grid, pair.fixed_grid, None)
+        found["segmentation"] = seen.back_labels(
+            with_background(answer["fixed_structures"]), f"{fixed.name} [segmentation]", names
+        )
+    if "warped_segmentation" in wanted:
+        carried = np.stack([
+            resample(Volume(part, pair.moving_grid.ijk_to_ras), fixed.grid, fill=0, transform=whole).voxels
+            for part in answer["moving_structures"]
+        ])
+        labels = with_background(carried).argmax(0).astype(np.uint8)
+        title = f"{moving.name} [segmentation to {fixed.name}]"
+        found["warped_segmentation"] = Volume(labels, fixed.grid.ijk_to_ras, "", title, names)
+    for name, title, unit in (("deformation", "displacement", "mm"), ("jacobian", "Jacobian", "")):
+        if name in wanted:
+            field = np.linalg.norm(whole.displacement, axis=0) if unit else whole.jacobian_determinant()
+            volume = Volume(field.astype(np.float32), pair.fixed_grid.ijk_to_ras, unit)
+            volume = resample(volume, fixed.grid, fill=0 if unit else float(np.linalg.det(linear.matrix[:3, :3])))
+            found[name] = volume.with_voxels(volume.voxels, name=f"{moving.name} [{title}]")
+    return found
+
+
+def with_background(parts: np.ndarray) -> np.ndarray:
+    """(S, …) probabilities of structures -> (1 + S, …) classes, of which background is the largest below one half."""
+    return np.concatenate([np.full_like(parts[:1], 0.5), parts])
+
+
+def _judge(card: Card, inputs, quality: float, report: dict) -> None:
+    """What the critic says of the result, in the report; a warning where it looks doubtful."""
+    report["quality"] = round(quality, 4)
+    calibration = card.metrics.get("quality")
+    report["quality_meaning"] = CALIBRATED_MEANING if calibration else QUALITY_MEANING
+    if not calibration:
+        return
+    error, spread = expected_error(calibration, quality)
+    report["expected_error_mm"], report["expected_error_spread_mm"] = round(error, 1), round(spread, 1)
+    if error > calibration["doubtful_above_mm"]:
+        report["warnings"].append(
+            f"The alignment of '{inputs['moving'].name}' with '{inputs['fixed'].name}' is doubtful (expected landmark "
+            f"error {error:.0f} ± {spread:.0f} mm): look at both together before you use it."
+        )
