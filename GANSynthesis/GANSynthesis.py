@@ -10,7 +10,12 @@ from typing import Annotated
 
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTransformNode
+from slicer import (
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTransformNode,
+)
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
@@ -65,9 +70,12 @@ class GANSynthesisParameterNode:
     input2: vtkMRMLScalarVolumeNode
     input3: vtkMRMLScalarVolumeNode
     input4: vtkMRMLScalarVolumeNode
+    fixedLandmarks: vtkMRMLMarkupsFiducialNode
+    movingLandmarks: vtkMRMLMarkupsFiducialNode
     outputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
     outputTransform: vtkMRMLTransformNode
+    details: bool = True
     count: Annotated[int, WithinRange(1, 64)] = 1
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
@@ -229,6 +237,8 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 made = self.logic.generate(name, node.count, **options)
             elif task == "register":
                 pair = volumes["fixed"], volumes["moving"]
+                self._checkLandmarks()
+                options["details"] = node.details
                 made = self.logic.register(*pair, name, node.outputTransform, node.outputVolume, **options)
             elif task == "segment":
                 made = self.logic.segment(None, name, node.outputSegmentation, inputs=volumes, **options)
@@ -238,7 +248,29 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return _("Canceled; the scene is as it was.")
         made = [each for each in (made if isinstance(made, (list, tuple)) else [made]) if each]
         show_results(made, volumes)
-        return _("Done: {names}").format(names=", ".join(each.GetName() for each in made))
+        done = _("Done: {names}").format(names=", ".join(each.GetName() for each in made))
+        if task != "register":
+            return done
+        return "; ".join([done, *self._alignment(made[0])])
+
+    def _checkLandmarks(self):
+        """Raise, before any work, where landmarks are chosen that do not belong together."""
+        from GANSynthesisLib.mrml.landmarks import check_landmarks
+
+        node = self._parameterNode
+        if node.fixedLandmarks or node.movingLandmarks:
+            check_landmarks(node.fixedLandmarks, node.movingLandmarks)
+
+    def _alignment(self, transform):
+        """What is known of how good an alignment is, in words: from its own score, and from landmarks."""
+        from GANSynthesisLib.mrml.provenance import read_provenance
+
+        content = read_provenance(transform)
+        words = presentation.quality_words(content.get("Quality", {})) + content.get("Warnings", [])
+        node = self._parameterNode
+        if node.fixedLandmarks and node.movingLandmarks:
+            words.append(str(self.logic.landmarkErrors(node.fixedLandmarks, node.movingLandmarks, transform)))
+        return words
 
     def _showProgress(self, fraction, text):
         """Show how far the run is (0 to 1), and let Slicer handle a click on Cancel."""
@@ -330,13 +362,15 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
 
     def register(
         self, fixedVolume, movingVolume, model, outputTransform=None, outputVolume=None, *, applyTransform=False,
-        device="auto", precision="32", tile=None, seed=0, progress=None, cancelled=None,
+        details=False, device="auto", precision="32", tile=None, seed=0, progress=None, cancelled=None,
     ):  # fmt: skip
         """Align the moving to the fixed volume; returns (transform node, node of the moving volume on the fixed grid).
 
         The transform node is linear where the model gives a linear transform, else a grid transform. Its transform
         "from parent" takes fixed points to moving points: the moving volume, put under it, is shown aligned with the
         fixed one. applyTransform: put it there. That is refused where the moving volume is under a transform already.
+        details: also add what else the model gives: the linear part of the transform, the structures found in the
+        fixed and in the moving volume, the displacement beyond the linear part (mm) and the local change of volume.
 
             us, mr = slicer.util.getNode("US"), slicer.util.getNode("MR")
             transform, warped = logic.register(us, mr, logic.models("register")[0])
@@ -345,13 +379,27 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
 
         options = dict(device=device, precision=precision, tile=tile, seed=seed)
         given = {"transform": outputTransform, "warped": outputVolume}
-        request = Request.of("register", model, None, {"fixed": fixedVolume, "moving": movingVolume}, given)
+        request = Request.of("register", model, None, {"fixed": fixedVolume, "moving": movingVolume}, given,
+                             details=details)
         if applyTransform:
             check_can_be_moved(movingVolume)
         nodes = request.write(self._results(request, options, progress, cancelled))
         if applyTransform:
             movingVolume.SetAndObserveTransformNodeID(nodes["transform"].GetID())
         return nodes["transform"], nodes.get("warped")
+
+    def landmarkErrors(self, fixedMarkups, movingMarkups, transform):
+        """How far apart a registration's transform node leaves landmarks placed in both volumes.
+
+        Points of the two markups nodes belong together by label where the labels are the same, else by order. Returns
+        an object with `names`, `before` and `after` (mm, one number per landmark).
+
+            transform, warped = logic.register(us, mr, "mr-trus-prostate")
+            print(logic.landmarkErrors(slicer.util.getNode("F"), slicer.util.getNode("M"), transform))
+        """
+        from GANSynthesisLib.mrml.landmarks import landmark_errors
+
+        return landmark_errors(fixedMarkups, movingMarkups, transform)
 
     def generate(self, model, count=1, *, device="auto", seed=0, progress=None, cancelled=None):
         """`count` new images that show no patient; returns their volume nodes. The same seed gives the same images.

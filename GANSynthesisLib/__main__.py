@@ -1,4 +1,4 @@
-"""The command line: python -m GANSynthesisLib systems | models | train | apply."""
+"""The command line: python -m GANSynthesisLib systems | models | train | apply | evaluate."""
 
 from __future__ import annotations
 
@@ -75,6 +75,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--report", type=Path, metavar="FILE.json")
     command.set_defaults(run=_apply)
+
+    command = commands.add_parser("evaluate", help="how well a registration model aligns labeled pairs")
+    command.add_argument("model", metavar="MODEL", help="name of a model, or a model file")
+    command.add_argument("--data", type=Path, required=True,
+                         help="folder with fixed, moving, fixed_labels and moving_labels, or a CSV manifest")
+    command.add_argument("--starts", nargs=2, type=float, default=(0.0, 0.0), metavar=("MM", "DEGREES"),
+                         help="move every moving image at random by up to this much first")
+    command.add_argument("--perturbations", type=int, default=0, metavar="N",
+                         help="hold the quality score against the error of N perturbed copies of each result")
+    command.add_argument("--calibrate", action="store_true",
+                         help="write the error that goes with a score into the model file")
+    command.add_argument("--all", action="store_true", dest="everything", help="also cases seen in training")
+    command.add_argument("--figures", type=Path, metavar="DIR", help="one picture per case")
+    command.add_argument("--output", type=Path, metavar="FILE.json", help="the numbers as JSON")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=_evaluate)
     return parser
 
 
@@ -149,6 +166,20 @@ def _apply(arguments) -> int:
         arguments.report.parent.mkdir(parents=True, exist_ok=True)
         with replaced_whole(arguments.report) as beside:
             beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def _evaluate(arguments) -> int:
+    from GANSynthesisLib.evaluation.command import evaluate
+    from GANSynthesisLib.models import load_model
+
+    if min(*arguments.starts, arguments.perturbations) < 0:
+        raise UsageError("--starts and --perturbations take numbers of at least 0.")
+    evaluate(
+        load_model(arguments.model), arguments.data, starts=tuple(arguments.starts),
+        perturbations=arguments.perturbations, everything=arguments.everything, calibrate=arguments.calibrate,
+        figures=arguments.figures, output=arguments.output, seed=arguments.seed, device=arguments.device,
+    )
     return 0
 
 

@@ -48,6 +48,9 @@ def show_card(ui, card: Card | None, task: str) -> None:
         (ui.outputTransformLabel, ui.outputTransformSelector, "transform" in outputs),
         (ui.outputVolumeLabel, ui.outputVolumeSelector, task == "synthesize" or "warped" in outputs),
         (ui.outputSegmentationLabel, ui.outputSegmentationSelector, task == "segment"),
+        (ui.fixedLandmarksLabel, ui.fixedLandmarksSelector, task == "register"),
+        (ui.movingLandmarksLabel, ui.movingLandmarksSelector, task == "register"),
+        (ui.detailsCheckBox, ui.detailsCheckBox, task == "register" and len(outputs) > 2),
         (ui.countLabel, ui.countSpinBox, task == "generate"),
     ):
         label.visible = field.visible = used

@@ -82,6 +82,17 @@ def _scores(metrics: dict, prefix: str = "") -> list[str]:
     return found
 
 
+def quality_words(quality: dict) -> list[str]:
+    """What a registration's report says of its quality, for the status line."""
+    words = []
+    if "expected_error_mm" in quality:
+        words.append(_("expected landmark error {error:.0f} ± {spread:.0f} mm").format(
+            error=quality["expected_error_mm"], spread=quality["expected_error_spread_mm"]))
+    if quality.get("folding_voxels"):
+        words.append(_("the transform folds at {count} points").format(count=quality["folding_voxels"]))
+    return words
+
+
 def no_model_sentence(folder) -> str:
     """What to do where not a single model is installed."""
     sentence = _("No model is installed: put a model file (.safetensors) into {folder} and open this module again.")

@@ -112,7 +112,12 @@ class CenteredPair:
 
     def world_matrix(self, matrix: np.ndarray) -> np.ndarray:
         """(4, 4) from fixed to moving points in RAS mm, from one between centered millimeters."""
-        return _pose(self.moving_grid) @ matrix @ np.linalg.inv(_pose(self.fixed_grid))
+        return self.moving_pose @ matrix @ np.linalg.inv(_pose(self.fixed_grid))
+
+    @property
+    def moving_pose(self) -> np.ndarray:
+        """(4, 4) from millimeters of the moving grid to RAS mm."""
+        return _pose(self.moving_grid)
 
     def world_displacement(self, displacement: np.ndarray) -> np.ndarray:
         """(3, D, H, W) displacement of fixed points along R, A, S, from one along the axes of the fixed grid."""

@@ -1,7 +1,8 @@
 """Applying models: volumes in, volumes and transforms out, on the inputs' own grids."""
 
 from GANSynthesisLib.inference.apply import apply_model, available_outputs, generate
+from GANSynthesisLib.inference.registration import qualities
 from GANSynthesisLib.inference.report import Result
 from GANSynthesisLib.progress import Cancelled
 
-__all__ = ["Cancelled", "Result", "apply_model", "available_outputs", "generate"]
+__all__ = ["Cancelled", "Result", "apply_model", "available_outputs", "generate", "qualities"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
+from GANSynthesisLib.devices import torch_device
 from GANSynthesisLib.evaluation.quality import expected_error
-from GANSynthesisLib.models import Card
+from GANSynthesisLib.models import Card, Model
 from GANSynthesisLib.progress import IsCancelled, Progress, stop_if
 from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.transforms import SpatialTransform
@@ -46,10 +47,34 @@ def register(
     progress(0.7, "resampling")
     begin = time.perf_counter()
     found = _outputs(system, inputs, wanted, pair, answer)
-    report["folding_fraction"] = found["transform"].folding_fraction() if system.settings.dense else 0.0
+    determinants = found["transform"].jacobian_determinant()
+    report["folding_voxels"] = int((determinants <= 0).sum())  # of the working grid
+    report["folding_fraction"] = report["folding_voxels"] / determinants.size
     _judge(card, inputs, float(answer["quality"]), report)
     report["seconds"]["back"] = round(time.perf_counter() - begin, 3)
     return {name: found[name] for name in wanted}
+
+
+def qualities(
+    model: Model,
+    inputs: Mapping[str, Volume],
+    maps: Sequence[Callable[[np.ndarray], np.ndarray]],
+    device: str = "auto",
+) -> list[float]:
+    """The critic's score of any alignments of a pair: maps take fixed points (N, 3) to moving points, RAS mm."""
+    where = torch_device(device)
+    system = model.build().to(where)
+    pair = working_pair(model.card, system, inputs)
+    to_moving = np.linalg.inv(pair.moving_pose)
+    places, scores = pair.fixed_grid.points().reshape(-1, 3), []
+    with torch.inference_mode():
+        given = tensors(pair, where)
+        result = system.generator(given["moving"], given["fixed"])
+        for each in maps:
+            points = each(places) @ to_moving[:3, :3].T + to_moving[:3, 3]
+            points = torch.from_numpy(points.T.reshape(1, 3, *pair.fixed_grid.shape)).float().to(where)
+            scores.append(float(system.quality(given, result, points)))
+    return scores
 
 
 def working_pair(card: Card, system: System, inputs: Mapping[str, Volume]) -> CenteredPair:

@@ -6,6 +6,10 @@ from datetime import datetime, timezone
 from GANSynthesisLib import __version__
 
 NOTICE = "synthetic - research only, not for diagnosis"
+QUALITY = (
+    "quality", "quality_meaning", "expected_error_mm", "expected_error_spread_mm", "folding_fraction",
+    "folding_voxels",
+)  # fmt: skip
 _JSON_VALUES = ("Inputs", "InputHashes", "Settings", "Warnings", "Quality")
 
 
@@ -36,7 +40,7 @@ def provenance(task: str, model, reports: list[dict], warnings: list[str], nodes
         "Synthetic": "true",
         "Notice": NOTICE,
     }
-    quality = {key: first[key] for key in ("quality", "quality_meaning", "folding_fraction") if key in first}
+    quality = {key: first[key] for key in QUALITY if key in first}
     if quality:
         content["Quality"] = _json(quality)
     return {f"GANSynthesis.{name}": value for name, value in content.items()}

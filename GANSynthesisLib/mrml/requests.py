@@ -52,17 +52,18 @@ class Request:
 
     @staticmethod
     def of(
-        task: str, model, main=None, more: dict | None = None, given: dict | None = None, output: str | None = None
-    ):
+        task: str, model, main=None, more: dict | None = None, given: dict | None = None, output: str | None = None,
+        details: bool = False,
+    ):  # fmt: skip
         """Request with every node checked, each item of a sequence included.
 
         model: a name, a file or a `Model`. main: the input node, for the role that `more` (role -> node) leaves open.
         given: output name -> node to fill, the name None standing for the first output. output: name of the wanted
-        output; the task's first one otherwise. Raises `ModelError` (no such model, another task, wrong or missing
-        roles) or `VolumeError` (a node cannot be used).
+        output; the task's first one otherwise. details: of a registration, everything that the model gives. Raises
+        `ModelError` (no such model, another task, wrong or missing roles) or `VolumeError` (a node cannot be used).
         """
         model = _model_for(task, model)
-        outputs = _outputs(task, model.card, output)
+        outputs = _outputs(task, model.card, output, details)
         nodes = _nodes(task, model.card, outputs, main, more or {})
         given = {name or outputs[0]: node for name, node in (given or {}).items() if node is not None}
         request = Request(task, model, nodes, outputs, given)
@@ -92,7 +93,7 @@ class Request:
             raise VolumeError(f"'{nodes[0].GetName()}' is chosen for two outputs: choose two different nodes.")
 
     def _node_classes(self, output: str) -> tuple[str, ...]:
-        if output == "transform":
+        if output in ("transform", "linear"):
             return (TRANSFORM, LINEAR_TRANSFORM, GRID_TRANSFORM)
         return (SEGMENTATION,) if self._port(output).is_segmentation else (VOLUME,)
 
@@ -143,7 +144,8 @@ class Request:
 
     def _write(self, output: str, results: list, node):
         port, card, name = self._port(output), self.model.card, self._name(output)
-        like = self.nodes.get("moving") or next(iter(self.nodes.values()), None)
+        role = "fixed" if port.is_segmentation else "moving"  # whose grid a segmentation lies on
+        like = self.nodes.get(role) or next(iter(self.nodes.values()), None)
         values = [each.outputs[output] for each in results]
         values = [replace(value, name=name) if isinstance(value, Volume) else value for value in values]
         display = {"intensity": port.intensity, "anatomy": card.anatomy}
@@ -167,7 +169,8 @@ class Request:
         card, port = self.model.card, self._port(output)
         modality = port.modality or "volume"
         if self.task == "register":
-            return f"{self.nodes['moving'].GetName()} to {self.nodes['fixed'].GetName()} [{output}]"
+            shown = {"segmentation": "segmentation of fixed", "warped_segmentation": "segmentation of moving"}
+            return f"{self.nodes['moving'].GetName()} to {self.nodes['fixed'].GetName()} [{shown.get(output, output)}]"
         if self.task == "generate":
             number = output.removeprefix("image").replace("_", " ")
             return f"{card.title} [synthetic {modality}{number}]"
@@ -190,9 +193,9 @@ def _choice(task: str) -> str:
     return f"choose a model that {_VERBS[task]} ({names or 'none is installed'})"
 
 
-def _outputs(task: str, card, output: str | None) -> tuple[str, ...]:
+def _outputs(task: str, card, output: str | None, details: bool) -> tuple[str, ...]:
     if task == "register":
-        return tuple(port.name for port in card.outputs if port.name in ("transform", "warped"))
+        return tuple(port.name for port in card.outputs if details or port.name in ("transform", "warped"))
     segments = task == "segment"
     fitting = tuple(port.name for port in card.outputs if port.is_segmentation == segments)
     if output is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing")]  # the benchmarks run from the source tree
 
+from GANSynthesisLib.evaluation.tables import text_table  # noqa: E402
 from GANSynthesisLib.models import Model, ModelError, load_model, shipped_models_folder  # noqa: E402
 from GANSynthesisLib.volumes import VolumeError  # noqa: E402
 
@@ -94,16 +95,7 @@ def refuse_test_subjects(model: Model, subjects: Sequence[str]) -> None:
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns as wide as they need, the first one to the left."""
-    cells = [[str(each) for each in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    print(f"\n{title}")
-    for number, row in enumerate(cells):
-        line = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        print("  " + "  ".join(line).rstrip())
-        if number == 0:
-            print("  " + "  ".join("-" * width for width in widths))
-    sys.stdout.flush()
+    print(f"\n{text_table(title, header, rows)}", flush=True)
 
 
 def run(measure: Callable[[], Sequence[Entry]]) -> int:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from Benchmarks.bootstrap import interval
 from Benchmarks.displacement import mean_displacement
 from Benchmarks.intensity_mapping import IntensityMapping
+
+from GANSynthesisLib.evaluation.bootstrap import interval
 
 
 def waves(shift=(0.0, 0.0, 0.0)) -> np.ndarray:
