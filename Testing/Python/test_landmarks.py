@@ -9,7 +9,6 @@ from test_logic_networks import PERCENTILE, add_head
 
 from GANSynthesisLib import models
 from GANSynthesisLib.models import Card, Port, save_model
-from GANSynthesisLib.mrml import volume_from_node
 from GANSynthesisLib.mrml.landmarks import check_landmarks, landmark_errors
 from GANSynthesisLib.mrml.outputs import transform_to_node
 from GANSynthesisLib.systems import build_system
@@ -122,9 +121,13 @@ def test_details_come_as_nodes_on_the_fixed_grid(logic):
     names = {scene.GetNthNode(index).GetName() for index in range(scene.GetNumberOfNodes())}
     assert {"MR to US [linear]", "MR to US [deformation]", "MR to US [jacobian]",
             "MR to US [segmentation of fixed]", "MR to US [segmentation of moving]"} <= names
-    grid = volume_from_node(fixed).grid
     for name in ("deformation", "jacobian"):
-        assert volume_from_node(scene.GetFirstNodeByName(f"MR to US [{name}]")).grid.same_as(grid)
+        volume = scene.GetFirstNodeByName(f"MR to US [{name}]")
+        assert volume.GetImageData().GetDimensions() == fixed.GetImageData().GetDimensions()
+        matrices = [vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()]
+        for node, matrix in zip((fixed, volume), matrices, strict=True):
+            node.GetIJKToRASMatrix(matrix)
+        assert np.allclose(*map(slicer.util.arrayFromVTKMatrix, matrices), atol=1e-4)
     for side in ("fixed", "moving"):
         node = scene.GetFirstNodeByName(f"MR to US [segmentation of {side}]")
         assert node.GetSegmentation().GetNthSegment(0).GetName() == "prostate"
