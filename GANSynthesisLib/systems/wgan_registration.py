@@ -152,15 +152,15 @@ class WGANRegistration(System):
     def _misaligned(self, batch: Batch) -> Batch:
         """The batch with random misalignment; `truth` (B, 3, D, H, W): where each fixed point lies in the moving.
 
-        The moving image is resampled by a linear map L and the fixed one by a smooth bend N of the common anatomy, so
-        the truth is L⁻¹(N(x)) in closed form. Without aligned pairs both are augmentation, and there is no truth.
+        The moving image is resampled by a linear map L and the fixed one by a map N, linear (half as far) and smoothly
+        bent, so the truth is L⁻¹(N(x)) in closed form. Without aligned pairs both are augmentation, without a truth.
         """
         settings = self.settings
         batch = self._augmented(batch)
         fixed = batch["fixed"]
         points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
         linear = self._random_linear(fixed.shape[0], fixed.device)
-        bent = points + self._random_bend(fixed)
+        bent = apply_linear(self._random_linear(fixed.shape[0], fixed.device, 0.5), points) + self._random_bend(fixed)
         pulled = apply_linear(linear, points)
         changed = dict(batch)
         changed["fixed"] = sample(batch["fixed"], bent, self.spacing, -1)
@@ -190,11 +190,11 @@ class WGANRegistration(System):
                 changed[role] = (unit * (1 + 0.2 * level) * 2 - 1).clamp(-1, 1)
         return changed
 
-    def _random_linear(self, count: int, device) -> torch.Tensor:
+    def _random_linear(self, count: int, device, part: float = 1.0) -> torch.Tensor:
         settings = self.settings
 
         def uniform(limit: float) -> torch.Tensor:
-            return (torch.rand(count, 3, device=device) * 2 - 1) * limit
+            return (torch.rand(count, 3, device=device) * 2 - 1) * limit * part
 
         angle = uniform(math.radians(settings.simulated_rotation)) / math.sqrt(3)
         zero = torch.zeros(count, device=device)

@@ -19,9 +19,9 @@ from GANSynthesisLib.training import train  # noqa: E402
 
 LAST_TRAINING_CASE = 71
 SETTINGS = {
-    "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_weight": 2,
-    "structure_warmup": 1200, "correction": True, "landmark_weight": 0.1, "smoothness_weight": 20,
-    "simulated_rotation": 15, "simulated_bend": 1.5, "augment_intensity": 0.7,
+    "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_names": "prostate",
+    "structure_weight": 2, "structure_warmup": 2000, "axes": "image", "correction": True, "landmark_weight": 0.1,
+    "smoothness_weight": 20, "simulated_rotation": 15, "simulated_bend": 1.5, "augment_intensity": 0.7,
     "learning_rate": 1e-3, "discriminator_learning_rate": 2e-4,
     "validation_fraction": 0.08, "validate_every": 100, "checkpoint_every": 100,
     "decay_from": 0.6, "ema": 0.98, "fixed_modality": "TRUS", "moving_modality": "T2 MR",
@@ -43,7 +43,7 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "mr-trus-prostate", steps=3600, options=())
+    arguments = parse_arguments(__doc__, "mr-trus-prostate", steps=3800, options=())
     roles = {"fixed": "fixed_images", "moving": "moving_images", "fixed_labels": "fixed_labels",
              "moving_labels": "moving_labels"}
     rows = []
