@@ -69,7 +69,7 @@ def qualities(
     places, scores = pair.fixed_grid.points().reshape(-1, 3), []
     with torch.inference_mode():
         given = tensors(pair, where)
-        result = system.generator(given["moving"], given["fixed"])
+        result = system.register(given)
         for each in maps:
             points = each(places) @ to_moving[:3, :3].T + to_moving[:3, 3]
             points = torch.from_numpy(points.T.reshape(1, 3, *pair.fixed_grid.shape)).float().to(where)
@@ -94,7 +94,7 @@ def tensors(pair: CenteredPair, device: torch.device) -> dict[str, torch.Tensor]
 
 
 def _outputs(system, inputs, wanted, pair: CenteredPair, answer: dict) -> dict[str, Volume | SpatialTransform]:
-    fixed, moving, dense = inputs["fixed"], inputs["moving"], system.settings.dense
+    fixed, moving, dense = inputs["fixed"], inputs["moving"], system.dense
     linear = SpatialTransform(pair.world_matrix(answer["matrix"].astype(np.float64)))
     whole = linear
     if dense:
@@ -104,7 +104,7 @@ def _outputs(system, inputs, wanted, pair: CenteredPair, answer: dict) -> dict[s
     if "warped" in wanted:
         warped = resample(moving, fixed.grid, "linear", fill=float(moving.voxels.min()), transform=whole)
         found["warped"] = warped.with_voxels(warped.voxels, name=f"{moving.name} [to {fixed.name}]")
-    names = dict(enumerate(system.settings.structure_titles(), start=1))
+    names = dict(enumerate(system.structures, start=1))
     if "segmentation" in wanted:
         seen = Preparation(fixed.grid, pair.fixed_grid, None)
         found["segmentation"] = seen.back_labels(

@@ -147,6 +147,28 @@ class Refiner(HalfResolution):
             return self.last(features), change * change.new_tensor([0.02, 0.02, 0.02, 1])
 
 
+class DisplacementGenerator(nn.Module):
+    """(moving, fixed) -> dense displacement alone, as `RegistrationGenerator` gives it; the matrix is the identity."""
+
+    def __init__(self, spacing: float, width: int, diffeomorphic: bool):
+        super().__init__()
+        self.spacing, self.diffeomorphic = spacing, diffeomorphic
+        self.refiner = Refiner(2, width, correction=False)
+
+    def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
+        displacement, _ = self.refiner(torch.cat([moving, fixed], 1))
+        if self.diffeomorphic:
+            displacement = integrated(displacement, 2 * self.spacing)
+        displacement = to_size(displacement, fixed.shape[2:])
+        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device).expand(len(fixed), -1, -1, -1, -1)
+        none = fixed[:, :0]
+        return {
+            "matrix": torch.eye(4, device=fixed.device).repeat(len(fixed), 1, 1), "displacement": displacement,
+            "points": points + displacement, "linear_points": points, "fixed_structures": none,
+            "moving_structures": none,
+        }
+
+
 def integrated(velocity: torch.Tensor, spacing: float, halvings: int = 6) -> torch.Tensor:
     """Displacement (B, 3, D, H, W) in mm of the flow along a stationary velocity field, by scaling and squaring.
 

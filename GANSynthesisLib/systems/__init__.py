@@ -12,6 +12,9 @@ _PLACES = {
     "cyclegan": ("GANSynthesisLib.systems.cyclegan", "CycleGAN"),
     "segmentor": ("GANSynthesisLib.systems.segmentor", "Segmentor"),
     "wgan_registration": ("GANSynthesisLib.systems.wgan_registration", "WGANRegistration"),
+    "adversarial_registration": (
+        "GANSynthesisLib.systems.adversarial_registration", "AdversarialRegistration",
+    ),
     "wgan": ("GANSynthesisLib.systems.wgan", "WGAN"),
 }
 

@@ -122,7 +122,7 @@ def _converted(kind, value):
         item = typing.get_args(kind)[0]
         parts = value.replace("x", ",").split(",") if isinstance(value, str) and item is not str else value
         if isinstance(parts, str):
-            parts = parts.split(",")
+            parts = parts.split(",") if parts else ()
         parts = parts if isinstance(parts, (list, tuple)) else [parts]
         return tuple(_converted(item, part.strip() if isinstance(part, str) else part) for part in parts)
     if kind is bool:

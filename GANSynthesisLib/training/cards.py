@@ -92,7 +92,7 @@ def _input(system: System, role: str, optional: bool) -> Port:
 def _output(system: System, name: str, needs: tuple[str, ...], loaded: list[LoadedCase]) -> Port:
     settings, description = system.settings, DESCRIPTIONS.get(name, "")
     if name in ("segmentation", "warped_segmentation"):
-        titles = settings.structure_titles() if system.task == "register" else settings.labels[1:]
+        titles = system.structures if system.task == "register" else settings.labels[1:]
         names = dict(enumerate(titles, start=1))
         return Port(name, "", description=description, label_names=names, needs=needs)
     if name in ("transform", "linear", "deformation"):

@@ -101,7 +101,7 @@ def _load_registration(case: Case, system: System) -> LoadedCase:
         path = case.files.get(f"{role}_labels")
         if path is None:
             continue
-        stack = np.zeros((max(MOST_CHANNELS, settings.structures), *grid.shape), np.float32)
+        stack = np.zeros((max(MOST_CHANNELS, len(system.structures)), *grid.shape), np.float32)
         for number, channel in enumerate(read_channels(path)[: len(stack)]):
             if not (channel.voxels.min() >= 0 and channel.voxels.max() <= 1):
                 raise VolumeError(

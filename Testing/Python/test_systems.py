@@ -26,6 +26,7 @@ REGISTER = {
     "width": 4, "critic_width": 4, "patch": "16,16,16", "spacing": 5, "keypoints": 4, "validation_fraction": 0,
     "batch": 1, "warmup": 0,
 }
+DEFORM = {name: value for name, value in REGISTER.items() if name != "keypoints"}
 GENERATE = {
     "width": 4, "critic_width": 4, "latent": 4, "batch": 2, "critic_turns": 2, "warmup": 0, "validation_fraction": 0,
 }
@@ -51,6 +52,10 @@ RECIPES = {
     "wgan penalty 3D": ("wgan", {**GENERATE, "context": "3D", "patch": "16,16,16"}),
     "wgan clipping 3D": ("wgan", {**GENERATE, "context": "3D", "patch": "16,16,16", "lipschitz": "clipping"}),
     "registration aligned": ("wgan_registration", {**REGISTER, "aligned": True, "contrast": 0.5}),
+    "adversarial registration": ("adversarial_registration", DEFORM),
+    "adversarial registration aligned": ("adversarial_registration", {
+        **DEFORM, "aligned": True, "diffeomorphic": True,
+    }),
     "registration rigid aligned": ("wgan_registration", {
         **REGISTER, "aligned": True, "linear": "rigid", "dense": False, "start": "foreground",
     }),
@@ -80,8 +85,8 @@ def data(tmp_path_factory):
 
 
 def folder_of(system: str, settings: dict) -> str:
-    if system == "wgan_registration":
-        return "aligned" if settings.get("aligned") else "labeled"
+    if "registration" in system:
+        return "labeled" if settings.get("structures") else "aligned"
     return {"wgan": "images", "cyclegan": "unpaired"}.get(system, "paired")
 
 
@@ -109,7 +114,7 @@ def test_a_few_steps_give_a_model_that_can_be_applied(recipe, data, tmp_path):
     if system == "wgan":
         result = generate(model, 2, seed=3)
         assert sorted(result.outputs) == ["image_1", "image_2"]
-    elif system == "wgan_registration":
+    elif "registration" in system:
         result = apply_model(model, pair)
         assert np.isfinite(result.report["quality"])
     else:
@@ -245,8 +250,8 @@ def test_simulated_misalignment_comes_with_its_truth():
 
     torch.manual_seed(3)
     system = build_system("wgan_registration", {**REGISTER, "patch": "32,32,32", "spacing": 2, "aligned": True})
-    image = torch.from_numpy(head(0, (32, 32, 32)).voxels / 500 - 1)[None, None].float()
-    pair = system._misaligned({"fixed": image, "moving": image})
+    image = torch.from_numpy(head(0, (32, 32, 32)).voxels / 500 - 1)[None, None].float().repeat(5, 1, 1, 1, 1)
+    pair = system.misaligned({"fixed": image, "moving": image})
     before = (pair["moving"] - pair["fixed"]).abs().mean()
     after = (sample(pair["moving"], pair["truth"], 2.0, -1) - pair["fixed"]).abs().mean()
     assert float(before) > 0.1
