@@ -3,7 +3,8 @@
     python Resources/Training/mr_trus_prostate.py --data DIR [--output FILE.safetensors] [--steps N]
 
 DIR has moving_images (MR), fixed_images (ultrasound), moving_labels and fixed_labels (4D: gland, then landmarks),
-files obsNNN.nii.gz. Cases obs000 to obs071 train (some of them validate); obs072 to obs083 are kept for the test.
+files obsNNN.nii.gz. Cases obs000 to obs071 train; some of them validate, and say what error to expect of a score of
+the critic. obs072 to obs083 are kept for the test.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from training_script import parse_arguments, write_manifest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from GANSynthesisLib.evaluation.command import evaluate  # noqa: E402
+from GANSynthesisLib.models import load_model  # noqa: E402
 from GANSynthesisLib.training import train  # noqa: E402
 
 LAST_TRAINING_CASE = 71
+PERTURBATIONS = 16  # of each validation case, to learn which error goes with a score of the critic
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_names": "prostate",
     "structure_weight": 2, "structure_warmup": 2000, "axes": "image", "correction": True, "landmark_weight": 0.1,
@@ -55,6 +59,10 @@ def main() -> None:
         "wgan_registration", write_manifest(arguments.output, rows), arguments.output, settings=SETTINGS,
         steps=arguments.steps, precision="bf16", card=CARD, resume=arguments.resume, progress=arguments.progress,
     )
+    model = load_model(arguments.output)
+    held_out = [row for row in rows if row["subject"] in model.card.training["held_out_subjects"]]
+    manifest = write_manifest(arguments.output.with_suffix(".calibration.csv"), held_out)
+    evaluate(model, manifest, calibrate=True, perturbations=PERTURBATIONS)
 
 
 if __name__ == "__main__":
