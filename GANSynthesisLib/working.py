@@ -52,21 +52,22 @@ def parse_spacing(spacing: tuple[float, ...], context: str) -> tuple[float | Non
 
 def image_arrays(
     volumes: Mapping[str, Volume], ranges: Mapping[str, IntensityRange], spacing: tuple[float | None, ...] | None
-) -> tuple[dict[str, np.ndarray], Preparation]:
-    """Images of one anatomy on the working grid of the first: role -> float32 (D, H, W) in [−1, 1], and the way back.
+) -> tuple[dict[str, np.ndarray], Preparation, dict[str, Intensity]]:
+    """Images of one anatomy on the working grid of the first: role -> float32 (D, H, W) in [−1, 1], the way back, and
+    role -> what −1 … 1 stands for.
 
     Raises VolumeError where a volume cannot be used or does not overlap with the first.
     """
     first, *others = volumes
     array, preparation = prepare(volumes[first], spacing, ranges[first])
-    arrays = {first: array}
+    arrays, intensities = {first: array}, {first: preparation.intensity}
     for role in others:
         volume = volumes[role]
         check_volume(volume, role)
         _check_overlap(volume, preparation.working, volumes[first].name)
-        intensity = ranges[role].measure(volume)
-        arrays[role] = intensity.normalize(resample(volume, preparation.working).voxels)
-    return arrays, preparation
+        intensities[role] = ranges[role].measure(volume)
+        arrays[role] = intensities[role].normalize(resample(volume, preparation.working).voxels)
+    return arrays, preparation, intensities
 
 
 def label_array(labels: Volume, working: Grid) -> np.ndarray:

@@ -182,7 +182,7 @@ def _translate_from(card, system, inputs, wanted, tile, device, report, progress
     begin, seconds = time.perf_counter(), report["seconds"]
     roles = list(inputs)
     ranges = {role: intensity_range(card.input(role)) for role in roles}
-    arrays, preparation = image_arrays({role: inputs[role] for role in roles}, ranges, card.spacing)
+    arrays, preparation, _ = image_arrays({role: inputs[role] for role in roles}, ranges, card.spacing)
     seconds["prepare"] = round(seconds.get("prepare", 0) + time.perf_counter() - begin, 3)
     stop_if(cancelled)
     begin = time.perf_counter()

@@ -57,7 +57,7 @@ def _load_images(case: Case, system: System) -> LoadedCase:
         roles = sorted(group, key=lambda role: role == "target")
         ranges = {role: parse_range(intensity_settings(system, role)) for role in roles}
         try:
-            arrays, preparation = image_arrays({role: volumes[role] for role in roles}, ranges, spacing)
+            arrays, preparation, measured = image_arrays({role: volumes[role] for role in roles}, ranges, spacing)
         except VolumeError:
             if system.paired or len(group) == 1:
                 raise
@@ -69,8 +69,7 @@ def _load_images(case: Case, system: System) -> LoadedCase:
                     continue
                 name = f"paired_{role}"
             tensors[name] = torch.from_numpy(arrays[role].copy())[None]
-            measured = ranges[role].measure(volumes[role])
-            intensity[name] = (measured.lower, measured.upper)
+            intensity[name] = (measured[role].lower, measured[role].upper)
         if "source" in group and labels is not None and "labels" not in tensors:
             _check_labels(labels, len(settings.labels))
             tensors["labels"] = torch.from_numpy(label_array(labels, preparation.working))[None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import command  # noqa: F401  puts the library on the path
 import numpy as np
+from rotation import rotation
 
 from GANSynthesisLib.volumes import Grid, Volume
 
@@ -15,7 +16,7 @@ LUMPS = (((-9, 6, 4), 6, 90), ((8, -9, 8), 5, -80), ((4, 11, -7), 7, 60), ((-7, 
 
 def synthetic_head(shift=(0.0, 0.0, 0.0), name: str = "head") -> Volume:
     """Intensities 0 … 255, zero outside; the anatomy moved by `shift` mm (R, A, S), the grid left in place."""
-    grid = Grid.centred((12.0, -30.0, 45.0), SHAPE, SPACING, _rotation(12, -9, 21))
+    grid = Grid.centred((12.0, -30.0, 45.0), SHAPE, SPACING, rotation(12, -9, 21))
     points = grid.points() - grid.centre_ras - np.asarray(shift)
     radius = np.linalg.norm(points / np.asarray(RADII), axis=-1)
     values = 140 + 60 * np.cos(7 * radius)
@@ -23,15 +24,3 @@ def synthetic_head(shift=(0.0, 0.0, 0.0), name: str = "head") -> Volume:
         values += height * np.exp(-np.square(points - np.asarray(center)).sum(-1) / (2 * width**2))
     inside = np.clip((1 - radius) * 12, 0, 1)
     return Volume((np.clip(values, 10, 255) * inside).astype(np.float32), grid.ijk_to_ras, name=name)
-
-
-def _rotation(*degrees: float) -> np.ndarray:
-    """(3, 3) rotation about R, then A, then S."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[[a, b], [a, b]] = np.cos(angle)
-        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
-        matrix = turn @ matrix
-    return matrix

@@ -4,6 +4,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from Benchmarks.rotation import rotation
 
 from GANSynthesisLib.transforms import SpatialTransform
 from GANSynthesisLib.volumes import (
@@ -19,18 +20,6 @@ from GANSynthesisLib.volumes import (
 )
 
 TURNS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
-
-
-def rotation(*degrees) -> np.ndarray:
-    """(3, 3) rotation about x, then y, then z."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        a, b = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[[a, b], [a, b]] = np.cos(angle)
-        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
-        matrix = turn @ matrix
-    return matrix
 
 
 def oblique_grid(shape=(14, 30, 26), spacing=(0.9, 1.1, 3.0), angles=(12, -8, 20)) -> Grid:
