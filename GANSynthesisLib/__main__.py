@@ -73,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     command.add_argument("--precision", default="32", choices=("32", "bf16"))
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--optimize", type=int, default=0, metavar="STEPS",
+                         help="improve a registration for this very pair by so many steps")
     command.add_argument("--report", type=Path, metavar="FILE.json")
     command.set_defaults(run=_apply)
 
@@ -86,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
                          help="hold the quality score against the error of N perturbed copies of each result")
     command.add_argument("--calibrate", action="store_true",
                          help="write the error that goes with a score into the model file")
+    command.add_argument("--optimize", type=int, default=0, metavar="STEPS",
+                         help="improve every result for its very pair by so many steps")
     command.add_argument("--all", action="store_true", dest="everything", help="also cases seen in training")
     command.add_argument("--figures", type=Path, metavar="DIR", help="one picture per case")
     command.add_argument("--output", type=Path, metavar="FILE.json", help="the numbers as JSON")
@@ -153,7 +157,7 @@ def _apply(arguments) -> int:
     else:
         result = apply_model(
             model, volumes, outputs=list(outputs), device=arguments.device, precision=arguments.precision,
-            seed=arguments.seed, progress=_show_progress,
+            seed=arguments.seed, optimize=arguments.optimize, progress=_show_progress,
         )
     for name, path in outputs.items():
         write = write_transform if name in TRANSFORMS else write_volume
@@ -173,12 +177,13 @@ def _evaluate(arguments) -> int:
     from GANSynthesisLib.evaluation.command import evaluate
     from GANSynthesisLib.models import load_model
 
-    if min(*arguments.starts, arguments.perturbations) < 0:
-        raise UsageError("--starts and --perturbations take numbers of at least 0.")
+    if min(*arguments.starts, arguments.perturbations, arguments.optimize) < 0:
+        raise UsageError("--starts, --perturbations and --optimize take numbers of at least 0.")
     evaluate(
         load_model(arguments.model), arguments.data, starts=tuple(arguments.starts),
-        perturbations=arguments.perturbations, everything=arguments.everything, calibrate=arguments.calibrate,
-        figures=arguments.figures, output=arguments.output, seed=arguments.seed, device=arguments.device,
+        perturbations=arguments.perturbations, optimize=arguments.optimize, everything=arguments.everything,
+        calibrate=arguments.calibrate, figures=arguments.figures, output=arguments.output, seed=arguments.seed,
+        device=arguments.device,
     )
     return 0
 

@@ -38,6 +38,7 @@ def evaluate(
     *,
     starts: tuple[float, float] = (0.0, 0.0),
     perturbations: int = 0,
+    optimize: int = 0,
     everything: bool = False,
     calibrate: bool = False,
     figures: Path | None = None,
@@ -50,9 +51,10 @@ def evaluate(
 
     starts: largest random shift (mm) and rotation (degrees) of the moving image before it is registered.
     perturbations: copies of each result that are knocked askew (10 mm, 15 degrees), to hold the critic's score against
-    the true error. everything: also pairs that the model has seen in training, which are left out otherwise.
-    calibrate: write what error to expect of a score into the model file; give pairs that no test uses. figures: folder
-    for one picture per case. output: JSON file of the numbers. Raises ModelError or DataError before any work.
+    the true error. optimize: steps by which each result is improved for its pair. everything: also pairs that the
+    model has seen in training, which are left out otherwise. calibrate: write what error to expect of a score into the
+    model file; give pairs that no test uses. figures: folder for one picture per case. output: JSON file of the
+    numbers. Raises ModelError or DataError before any work.
     """
     if model.card.task != "register":
         raise ModelError(f"Model '{model.card.name}' does not register: only registration can be evaluated so far.")
@@ -73,7 +75,7 @@ def evaluate(
         pair = read_labeled_pair(case)
         if any(starts):
             pair = pair.start(random_pose(random, mask_center(pair.moving_mask), *starts))
-        transform, result = align(model, pair, device)
+        transform, result = align(model, pair, device, optimize=optimize)
         names.append(pair.name)
         found.append(result)
         given.append(alignment(pair, SpatialTransform(np.eye(4))))

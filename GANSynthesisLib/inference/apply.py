@@ -33,23 +33,29 @@ def apply_model(
     precision: str = "32",
     tile: tuple[int, int, int] | None = None,
     seed: int = 0,
+    optimize: int = 0,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> Result:
     """Apply a model to volumes by role.
 
     outputs: names wanted, by default all that the given inputs allow. tile: window (D, H, W) in working voxels of a
-    3D model; by default the whole volume where it fits. precision: `32` or `bf16`. Results lie on the grid of the
-    input they belong to (registration: of the fixed volume). Raises VolumeError, ModelError or DeviceError before any
+    3D model; by default the whole volume where it fits. precision: `32` or `bf16`. optimize: steps by which a
+    registration is improved for this very pair. Results lie on the grid of the input they belong to (registration: of
+    the fixed volume). Raises VolumeError, ModelError or DeviceError before any
     work, Cancelled during it.
     """
     progress, cancelled = progress or silent, cancelled or never
     card = model.card
     wanted = _check(card, inputs, outputs, tile)
+    if optimize < 0 or (optimize and card.task != "register"):
+        raise ModelError(f"optimize is {optimize}: give a number of steps from 0 on, and only to a registration.")
     where = torch_device(device)
     if precision not in ("32", "bf16"):
         raise ModelError(f"precision is {precision!r}; it must be 32 or bf16.")
     report = start_report(model, dict(inputs), str(where), precision, seed)
+    if card.task == "register":
+        report["settings"]["optimize"] = optimize
     torch.manual_seed(seed)
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -58,7 +64,7 @@ def apply_model(
         report["seconds"]["load"] = round(time.perf_counter() - started, 3)
         with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
             if card.task == "register":
-                found = register(card, system, inputs, wanted, where, report, progress, cancelled)
+                found = register(card, system, inputs, wanted, where, report, progress, cancelled, optimize)
             else:
                 found = _translate(card, system, inputs, wanted, tile, where, report, progress, cancelled)
     report["warnings"] += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})

@@ -33,6 +33,7 @@ def register(
     report: dict,
     progress: Progress,
     cancelled: IsCancelled,
+    optimize: int = 0,
 ) -> dict[str, Volume | SpatialTransform]:
     """The wanted outputs of a registration of the `moving` to the `fixed` volume; images on the fixed one's grid."""
     begin = time.perf_counter()
@@ -41,7 +42,9 @@ def register(
     stop_if(cancelled)
     progress(0.3, "applying the model")
     begin = time.perf_counter()
-    answer = {name: value[0].float().cpu().numpy() for name, value in system.apply(tensors(pair, device)).items()}
+    given = tensors(pair, device)
+    found = system.optimized(given, optimize) if optimize else system.apply(given)
+    answer = {name: value[0].float().cpu().numpy() for name, value in found.items()}
     report["seconds"]["network"] = round(time.perf_counter() - begin, 3)
     stop_if(cancelled)
     progress(0.7, "resampling")

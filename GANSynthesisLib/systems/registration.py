@@ -9,11 +9,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from GANSynthesisLib.networks.registration import apply_linear, grid_points, label_distances, sample
+from GANSynthesisLib.networks.registration import apply_linear, grid_points, label_distances, sample, to_size
+from GANSynthesisLib.objectives.deformation import bending_energy
 from GANSynthesisLib.objectives.segmentation import soft_dice
 from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.systems.settings import Settings, SettingsError, setting
 from GANSynthesisLib.systems.translation import RANGE_HELP
+
+QUALITY_WEIGHT = 0.1  # of the critic's score, against one of overlap, where a single pair is optimized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,10 +203,46 @@ class Registration(System):
     def apply(self, inputs: Batch) -> dict[str, torch.Tensor]:
         """-> matrix (B, 4, 4) and displacement (B, 3, D, H, W) in mm between the centered grids; fixed_structures and
         moving_structures (B, S, D, H, W) in 0 … 1; `quality` (B,)."""
-        result = self.register(inputs)
+        return self._answer(inputs, self.register(inputs))
+
+    def _answer(self, inputs: Batch, result: dict) -> dict[str, torch.Tensor]:
         structures = {name: result[name].sigmoid() for name in ("fixed_structures", "moving_structures")}
         return {"matrix": result["matrix"], "displacement": result["displacement"], **structures,
                 "quality": self.quality(inputs, result, result["points"])}
+
+    def optimized(self, inputs: Batch, steps: int, rate: float = 0.2) -> dict[str, torch.Tensor]:
+        """As `apply`, the displacement then changed for this very pair by `steps` of Adam of `rate` mm: toward a
+        better quality and a better overlap of the structures found, against the bending energy.
+
+        Starts from what the generator gives and keeps the best step of the objective, which may be the first.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs = {role: image.clone() for role, image in inputs.items()}
+            with torch.no_grad():
+                result = self.register(inputs)
+            grid = grid_points(tuple(inputs["fixed"].shape[2:]), self.spacing, inputs["fixed"].device)
+            change = torch.zeros_like(F.avg_pool3d(result["displacement"], 2), requires_grad=True)
+            adam, kept = torch.optim.Adam([change], rate), (math.inf, result)
+            for step in range(steps + 1):
+                found = dict(result, displacement=result["displacement"] + to_size(change, grid.shape[2:]))
+                found["points"] = apply_linear(result["matrix"], grid + found["displacement"])
+                loss = self._disagreement(inputs, found)
+                if float(loss) < kept[0]:
+                    kept = float(loss), {name: value.detach() for name, value in found.items()}
+                if step < steps:
+                    (change.grad,) = torch.autograd.grad(loss, change)
+                    adam.step()
+            return self._answer(inputs, kept[1])
+
+    def _disagreement(self, inputs: Batch, found: dict) -> torch.Tensor:
+        settings = self.settings
+        loss = settings.smoothness_weight * bending_energy(found["displacement"], self.spacing)
+        # Bounded: a score far outside what the critic has seen must not outweigh everything else.
+        loss = loss - QUALITY_WEIGHT * self.quality(inputs, found, found["points"]).tanh().mean()
+        if self.structures:
+            fixed, moving = (found[f"{role}_structures"].sigmoid() for role in ("fixed", "moving"))
+            loss = loss + 1 - soft_dice(sample(moving, found["points"], self.spacing), fixed).mean()
+        return loss
 
     @classmethod
     def needs(cls, settings: Any) -> dict[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from GANSynthesisLib.evaluation.registration import (
 )
 from GANSynthesisLib.files import write_volume
 from GANSynthesisLib.inference import apply_model, qualities
-from GANSynthesisLib.models import load_model, save_model
+from GANSynthesisLib.models import ModelError, load_model, save_model
 from GANSynthesisLib.systems.wgan_registration import WGANRegistration
 from GANSynthesisLib.training import train
 from GANSynthesisLib.volumes import Volume
@@ -165,6 +165,30 @@ def test_structures_of_the_moving_image_are_carried_to_the_fixed_one(trained, mo
     own, carried = (found[name].voxels > 0 for name in ("segmentation", "warped_segmentation"))
     assert own.sum() > 100
     assert np.logical_xor(own, carried).sum() < 0.05 * own.sum()
+
+
+def test_a_pair_may_be_optimized_toward_the_overlap_of_what_was_found(trained, monkeypatch):
+    fixed = head(1, (12, 24, 22))
+    pair, model = {"fixed": fixed, "moving": other_contrast(fixed)}, load_model(trained)
+    ball = torch.full((1, 1, 16, 16, 16), -9.0)
+    ball[..., 5:11, 5:11, 5:11] = 9
+    register = WGANRegistration.register
+
+    def two_voxels_apart(system, inputs):
+        none = {"matrix": torch.eye(4)[None], "displacement": torch.zeros(1, 3, 16, 16, 16)}
+        found = {"fixed_structures": ball, "moving_structures": ball.roll(2, -1)}
+        return {**register(system, inputs), **none, **found}
+
+    monkeypatch.setattr(WGANRegistration, "register", two_voxels_apart)
+    overlaps = {}
+    for steps in (0, 40):
+        result = apply_model(model, pair, optimize=steps)
+        assert result.report["settings"]["optimize"] == steps
+        own, carried = (result.outputs[name].voxels > 0 for name in ("segmentation", "warped_segmentation"))
+        overlaps[steps] = 2 * (own & carried).sum() / (own.sum() + carried.sum())
+    assert overlaps[40] > overlaps[0] + 0.1
+    with pytest.raises(ModelError, match="optimize is -1"):
+        apply_model(model, pair, optimize=-1)
 
 
 def test_training_cards_name_the_outputs(trained):
