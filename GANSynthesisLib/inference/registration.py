@@ -14,9 +14,10 @@ from GANSynthesisLib.models import Card, Model
 from GANSynthesisLib.progress import IsCancelled, Progress, stop_if
 from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.transforms import SpatialTransform
-from GANSynthesisLib.volumes import Preparation, Volume, resample
+from GANSynthesisLib.volumes import Preparation, Volume, VolumeError, resample
 from GANSynthesisLib.working import CenteredPair, centered_pair, intensity_range
 
+MOST_AT_BORDER = 0.02  # part of a structure that may lie on the border of the working grid
 QUALITY_MEANING = (
     "the critic's score on the scale of its training pairs, 0 askew by as much as they were, 1 aligned; a hint for "
     "comparing results of one pair, not calibrated to millimeters"
@@ -47,6 +48,7 @@ def register(
     answer = {name: value[0].float().cpu().numpy() for name, value in found.items()}
     report["seconds"]["network"] = round(time.perf_counter() - begin, 3)
     stop_if(cancelled)
+    _check_structures(system, inputs, pair, answer, report)
     progress(0.7, "resampling")
     begin = time.perf_counter()
     found = _outputs(system, inputs, wanted, pair, answer)
@@ -94,6 +96,26 @@ def tensors(pair: CenteredPair, device: torch.device) -> dict[str, torch.Tensor]
         role: torch.from_numpy(np.ascontiguousarray(array))[None, None].to(device)
         for role, array in pair.arrays.items()
     }
+
+
+def _check_structures(system, inputs, pair: CenteredPair, answer: dict, report: dict) -> None:
+    """VolumeError where a structure that the fit needs was not found; a warning where it is cut off."""
+    for role in ("fixed", "moving"):
+        reach = " by ".join(f"{size:.0f}" for size in pair.fixed_grid.size_mm)
+        for name, part in zip(system.structures, answer[f"{role}_structures"], strict=True):
+            seen = part > 0.5
+            if not seen.any():
+                raise VolumeError(
+                    f"No {name} was found in the {role} volume '{inputs[role].name}', within {reach} mm around its "
+                    "center: choose the right image, or crop it around the structure."
+                )
+            inner = np.zeros_like(seen)
+            inner[1:-1, 1:-1, 1:-1] = True
+            if (seen & ~inner).sum() > MOST_AT_BORDER * seen.sum():
+                report["warnings"].append(
+                    f"The {name} found in the {role} volume '{inputs[role].name}' reaches the border of the {reach} "
+                    "mm that the model sees around the image's center: crop the image around it."
+                )
 
 
 def _outputs(system, inputs, wanted, pair: CenteredPair, answer: dict) -> dict[str, Volume | SpatialTransform]:

@@ -23,7 +23,7 @@ from GANSynthesisLib.inference import apply_model, qualities
 from GANSynthesisLib.models import ModelError, load_model, save_model
 from GANSynthesisLib.systems.wgan_registration import WGANRegistration
 from GANSynthesisLib.training import train
-from GANSynthesisLib.volumes import Volume
+from GANSynthesisLib.volumes import Volume, VolumeError
 from GANSynthesisLib.working import IntensityRange, centered_pair
 
 SETTINGS = {
@@ -167,6 +167,28 @@ def test_structures_of_the_moving_image_are_carried_to_the_fixed_one(trained, mo
     assert np.logical_xor(own, carried).sum() < 0.05 * own.sum()
 
 
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_an_image_without_the_structure_is_refused_and_a_cut_one_warned_of(trained, monkeypatch, role):
+    fixed = head(2, (12, 24, 22))
+    pair, model = {"fixed": fixed, "moving": replace(other_contrast(fixed), name="MR")}, load_model(trained)
+    apply = WGANRegistration.apply
+    whole, cut = torch.zeros(1, 1, 16, 16, 16), torch.zeros(1, 1, 16, 16, 16)
+    whole[..., 4:12, 4:12, 4:12] = cut[..., 9:, 4:12, 4:12] = 1
+
+    def finds(mine):
+        other = {"fixed": "moving", "moving": "fixed"}[role]
+        return lambda system, inputs: {**apply(system, inputs), f"{role}_structures": mine,
+                                       f"{other}_structures": whole}
+
+    monkeypatch.setattr(WGANRegistration, "apply", finds(torch.zeros_like(whole)))
+    with pytest.raises(VolumeError, match=f"No prostate was found in the {role} volume '{pair[role].name}', within"):
+        apply_model(model, pair)
+    for mine, warned in ((whole, False), (cut, True)):
+        monkeypatch.setattr(WGANRegistration, "apply", finds(mine))
+        warnings = apply_model(model, pair).report["warnings"]
+        assert any("reaches the border of the 96 by 96 by 96 mm" in each for each in warnings) == warned
+
+
 def test_a_pair_may_be_optimized_toward_the_overlap_of_what_was_found(trained, monkeypatch):
     fixed = head(1, (12, 24, 22))
     pair, model = {"fixed": fixed, "moving": other_contrast(fixed)}, load_model(trained)
@@ -249,7 +271,7 @@ def test_a_doubtful_alignment_is_a_warning_in_millimeters(trained, tmp_path):
     save_model(tmp_path / "judged.safetensors", model.build().deployed_state(), card)
     report = apply_model(load_model(tmp_path / "judged.safetensors"), pair, outputs=["transform"]).report
     assert (report["expected_error_mm"], report["expected_error_spread_mm"]) == (10.0, 2.0)
-    assert "is doubtful (expected landmark error 10 ± 2 mm)" in report["warnings"][0]
+    assert "is doubtful (expected landmark error 10 ± 2 mm)" in report["warnings"][-1]
 
 
 # Evaluation
