@@ -251,7 +251,7 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         done = _("Done: {names}").format(names=", ".join(each.GetName() for each in made))
         if task != "register":
             return done
-        return "; ".join([done, *self._alignment(made[0])])
+        return " ".join(presentation.sentence(words) for words in (done, *self._alignment(made[0])))
 
     def _checkLandmarks(self):
         """Raise, before any work, where landmarks are chosen that do not belong together."""

@@ -82,6 +82,11 @@ def _scores(metrics: dict, prefix: str = "") -> list[str]:
     return found
 
 
+def sentence(words: str) -> str:
+    """The words with a capital first and a period last."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+
+
 def quality_words(quality: dict) -> list[str]:
     """What a registration's report says of its quality, for the status line."""
     words = []

@@ -277,6 +277,31 @@ def test_registration_makes_a_transform_and_the_aligned_volume(opened):
     assert np.allclose(matrix_of(warped), matrix_of(fixed), atol=1e-3)
 
 
+def test_landmarks_in_both_volumes_give_the_error_of_a_registration(opened):
+    add_volume("US")
+    moving = add_volume("MR")
+    marks = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name) for name in ("F", "M")]
+    for index, node in enumerate(marks):
+        for point in ((0, 0, 0), (5, 5, 5))[: 2 - index]:
+            node.AddControlPoint(vtk.vtkVector3d(*point))
+    ui = opened("align").widget.ui
+    hidden = [pythonqt.native(widget).isHidden() for widget in (ui.fixedLandmarksSelector, ui.detailsCheckBox)]
+    assert hidden == [False, True], "this model gives no details"
+    ui.inputSelector2.setCurrentNode(moving)
+    ui.fixedLandmarksSelector.setCurrentNode(marks[0])
+    for second, sentence in ((None, "chosen for one volume only"), (marks[1], "'F' have 2 points and 'M' 1")):
+        ui.movingLandmarksSelector.setCurrentNode(second)
+        ui.applyButton.click()
+        assert sentence in ui.statusLabel.text
+        assert nodes_of("vtkMRMLTransformNode") == [], "nothing is run before the landmarks fit"
+    pythonqt.slot_errors.clear()  # the two sentences, which Slicer shows in a message box
+    marks[1].AddControlPoint(vtk.vtkVector3d(5, 5, 5))
+    ui.applyButton.click()
+    assert pythonqt.slot_errors == []
+    assert ui.statusLabel.text.startswith("Done: MR to US [transform], MR to US [warped]. Landmark error ")
+    assert ui.statusLabel.text.endswith(" mm (before: 0.0 mm).")
+
+
 def test_generation_makes_as_many_images_as_asked(opened):
     ui = opened("patches").widget.ui
     assert ui.applyButton.enabled
