@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+import between_patients
 import brain_registration
 import geometry
 import mr_trus
@@ -34,6 +35,7 @@ def main() -> int:
         "synthesis": lambda: synthesis.measure(data, device=device),
         "segmentation loss": lambda: segmentation_loss.measure(data, chosen.labels, device=device),
         "brain registration": lambda: brain_registration.measure(data, device=device),
+        "between patients": lambda: between_patients.measure(data, chosen.labels, device=device),
         "MR to ultrasound": lambda: mr_trus.measure(data, device=device),
         "geometry": lambda: geometry.measure(device=device),
     }
