@@ -1,6 +1,6 @@
 """Train the shipped model `brain-registration`: affine and dense registration between contrasts of the brain.
 
-    python Resources/Training/brain_registration.py --data DIR [--output FILE.safetensors] [--steps N]
+    python Resources/Training/brain_registration.py --data DIR [--output FILE.safetensors] [--steps N of each run]
 
 DIR holds one folder per patient with co-registered T1, T1c, T2 and FLAIR. Every ordered pair of two contrasts of a
 patient is a training pair whose misalignment is simulated; `ms_patient26` is never trained on.
@@ -28,8 +28,14 @@ SETTINGS = {
     "fixed_modality": "T1, T2 or FLAIR", "moving_modality": "T1, T2 or FLAIR",
     "anatomy": "adult brain, skull-stripped",
 }
-# A second run from the first one's weights: closer misalignment, and the learning rate back up for most of it.
-LATER = {"decay_from": 0.6, "warmup": 20, "simulated_shift": 5, "simulated_rotation": 10}
+# Three runs, each from the weights of the one before, with steps of its own. The second: closer misalignment, and the
+# learning rate back up for most of it. The third: the dense stage corrects the linear part, on misalignment as wide as
+# the first one's (and, since the code learned to, on mirrored pairs and with the fixed image turned as well).
+RUNS = (
+    (800, {}),
+    (800, {"decay_from": 0.6, "warmup": 20, "simulated_shift": 5, "simulated_rotation": 10}),
+    (1800, {"decay_from": 0.3, "warmup": 20, "learning_rate": 5e-4, "correction": True}),
+)
 CARD = {
     "name": "brain-registration",
     "title": "Brain registration across contrasts (affine and dense)",
@@ -46,20 +52,21 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "brain-registration", steps=800, options=())
+    arguments = parse_arguments(__doc__, "brain-registration", steps=0, options=())
     rows = [
         {"name": f"{name}_{fixed}_{moving}", "subject": name, "fixed": arguments.data / name / f"{fixed}.nii.gz",
          "moving": arguments.data / name / f"{moving}.nii.gz"}
         for name in PATIENTS for fixed, moving in permutations(CONTRASTS, 2)
     ]
-    manifest, first = write_manifest(arguments.output, rows), arguments.output.with_suffix(".first.safetensors")
-    run = {"precision": "bf16", "resume": arguments.resume, "progress": arguments.progress}
-    if not (arguments.resume and first.exists()):
-        train("wgan_registration", manifest, first, settings=SETTINGS, steps=arguments.steps, **run)
-    train(
-        "wgan_registration", manifest, arguments.output, settings=SETTINGS | LATER, steps=arguments.steps,
-        initial=first, card=CARD, **run,
-    )
+    manifest, before = write_manifest(arguments.output, rows), None
+    for number, (steps, changes) in enumerate(RUNS, start=1):
+        output = arguments.output.with_suffix(f".{number}.safetensors") if number < len(RUNS) else arguments.output
+        if not (arguments.resume and output.exists()):
+            train(
+                "wgan_registration", manifest, output, settings=SETTINGS | changes, steps=arguments.steps or steps,
+                precision="bf16", initial=before, card=CARD, resume=arguments.resume, progress=arguments.progress,
+            )
+        before = output
 
 
 if __name__ == "__main__":
