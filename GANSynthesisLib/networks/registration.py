@@ -122,14 +122,17 @@ class HalfResolution(nn.Module):
 
 
 class Refiner(HalfResolution):
-    """What a linear fit leaves: a dense displacement and, with `correction`, one more affine map.
+    """What a linear fit leaves: a dense displacement and, with `correction` above 0, one more affine map.
 
     A fit to a few structures knows nothing of what their outline does not show, such as how a probe tilts and presses
     a gland. Most of that is affine, and twelve numbers are learned from fewer pairs than a free displacement is.
+    `correction` is the size of one unit of these numbers: that many mm of shift, twice as many percent of stretch or
+    tilt, which move a point of an organ about as far.
     """
 
-    def __init__(self, in_channels: int, width: int, correction: bool):
+    def __init__(self, in_channels: int, width: int, correction: float):
         super().__init__(in_channels, 3, width)
+        self.unit = correction
         self.correction = nn.Linear(width, 12) if correction else None
         for layer in (self.last, self.correction):
             if layer is not None:
@@ -143,8 +146,7 @@ class Refiner(HalfResolution):
             if self.correction is None:
                 return self.last(features), features.new_zeros(len(features), 3, 4)
             change = self.correction(features.flatten(2).mean(2)).view(-1, 3, 4)
-            # One unit is 2 % of stretch or tilt, and 1 mm of shift: both move a point of an organ about as far.
-            return self.last(features), change * change.new_tensor([0.02, 0.02, 0.02, 1])
+            return self.last(features), change * self.unit * change.new_tensor([0.02, 0.02, 0.02, 1])
 
 
 class DisplacementGenerator(nn.Module):
@@ -153,7 +155,7 @@ class DisplacementGenerator(nn.Module):
     def __init__(self, spacing: float, width: int, diffeomorphic: bool):
         super().__init__()
         self.spacing, self.diffeomorphic = spacing, diffeomorphic
-        self.refiner = Refiner(2, width, correction=False)
+        self.refiner = Refiner(2, width, correction=0)
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
         displacement, _ = self.refiner(torch.cat([moving, fixed], 1))
@@ -230,7 +232,7 @@ class RegistrationGenerator(nn.Module):
 
     def __init__(
         self, spacing: float, linear: str, dense: bool, keypoints: int, structures: int, width: int,
-        correction: bool = False, diffeomorphic: bool = False,
+        correction: float = 0, diffeomorphic: bool = False,
     ):
         super().__init__()
         self.spacing, self.linear, self.dense, self.structures = spacing, linear, dense, structures

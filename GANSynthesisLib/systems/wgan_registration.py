@@ -29,7 +29,10 @@ from GANSynthesisLib.systems.settings import SettingsError, setting
 class WGANRegistrationSettings(RegistrationSettings):
     linear: str = setting("affine", "linear part", choices=("translation", "rigid", "affine"), common=True)
     dense: bool = setting(True, "add a dense displacement to the linear part", common=True)
-    correction: bool = setting(False, "the dense stage also corrects the linear part, by an affine map")
+    correction: float = setting(
+        0.0, "the dense stage also corrects the linear part, by an affine map: mm that one unit of it shifts, larger "
+        "learns faster; 0 not", low=0, high=100,
+    )
     keypoints: int = setting(
         32, "learned keypoints that the linear part is fitted to where there are no structures", low=4, high=256
     )

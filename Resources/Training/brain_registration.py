@@ -34,7 +34,7 @@ SETTINGS = {
 RUNS = (
     (800, {}),
     (800, {"decay_from": 0.6, "warmup": 20, "simulated_shift": 5, "simulated_rotation": 10}),
-    (1800, {"decay_from": 0.3, "warmup": 20, "learning_rate": 5e-4, "correction": True}),
+    (1800, {"decay_from": 0.3, "warmup": 20, "learning_rate": 5e-4, "correction": 5}),
 )
 CARD = {
     "name": "brain-registration",

@@ -25,7 +25,7 @@ LATER_STEPS = 3000
 PERTURBATIONS = 16  # of each validation case, to learn which error goes with a score of the critic
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_names": "prostate",
-    "structure_weight": 2, "structure_warmup": 2000, "axes": "image", "correction": True, "landmark_weight": 0.1,
+    "structure_weight": 2, "structure_warmup": 2000, "axes": "image", "correction": 1, "landmark_weight": 0.1,
     "smoothness_weight": 20, "simulated_rotation": 15, "simulated_bend": 1.5, "augment_intensity": 0.7,
     "learning_rate": 1e-3, "discriminator_learning_rate": 2e-4,
     "validation_fraction": 0.08, "validate_every": 100, "checkpoint_every": 100,
@@ -34,9 +34,9 @@ SETTINGS = {
 }
 # A second run from the first one's weights: nearer to the poses that images along their own axes have, so that what is
 # the same in all patients (how a probe tilts and presses the gland) can be learned; and stiffer, since the first one's
-# displacement fitted the training pairs better than others.
+# displacement fitted the training pairs better than others. A larger unit lets the affine correction get there.
 LATER = {
-    "structure_warmup": 0, "simulated_rotation": 4, "simulated_scale": 0.04, "simulated_bend": 1,
+    "structure_warmup": 0, "correction": 5, "simulated_rotation": 4, "simulated_scale": 0.04, "simulated_bend": 1,
     "smoothness_weight": 200, "learning_rate": 5e-4, "warmup": 20, "decay_from": 0.4, "ema": 0.99,
 }
 CARD = {

@@ -261,7 +261,7 @@ def test_a_correction_acts_about_a_point_and_before_the_fit():
 
 
 def test_a_refiner_without_signal_corrects_nothing_and_learns_to():
-    generator = RegistrationGenerator(2.0, "affine", True, keypoints=4, structures=1, width=4, correction=True)
+    generator = RegistrationGenerator(2.0, "affine", True, keypoints=4, structures=1, width=4, correction=5)
     moving, fixed = torch.rand(2, 1, 16, 16, 16), torch.rand(2, 1, 16, 16, 16)
     result = generator(moving, fixed)
     assert torch.allclose(result["points"], result["linear_points"], atol=1e-4)

@@ -28,7 +28,7 @@ from GANSynthesisLib.working import IntensityRange, centered_pair
 
 SETTINGS = {
     "patch": "16,16,16", "spacing": 6, "width": 4, "critic_width": 4, "structures": 1, "structure_names": "prostate",
-    "correction": True, "landmark_weight": 0.1, "axes": "image", "validation_fraction": 0,
+    "correction": 5, "landmark_weight": 0.1, "axes": "image", "validation_fraction": 0,
 }
 POSE = random_pose(np.random.default_rng(1), np.array([5.0, -3, 8]), 20, 20)
 

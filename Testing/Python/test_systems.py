@@ -60,7 +60,7 @@ RECIPES = {
         **REGISTER, "aligned": True, "linear": "rigid", "dense": False, "start": "foreground",
     }),
     "registration by labels": ("wgan_registration", {
-        **REGISTER, "structures": 1, "structure_names": "tissue", "correction": True, "landmark_weight": 0.1,
+        **REGISTER, "structures": 1, "structure_names": "tissue", "correction": 5, "landmark_weight": 0.1,
         "diffeomorphic": True, "axes": "image",
     }),
 }
