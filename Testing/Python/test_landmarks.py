@@ -6,6 +6,7 @@ import slicer
 import torch
 import vtk
 from test_logic_networks import PERCENTILE, add_head
+from vtk.util.numpy_support import vtk_to_numpy
 
 from GANSynthesisLib import models
 from GANSynthesisLib.models import Card, Port, save_model
@@ -161,3 +162,27 @@ def test_a_model_under_the_transform_moves_as_the_landmarks_do(logic):
     model.HardenTransform()
     shown = np.array([model.GetPolyData().GetPoint(index) for index in range(len(FIXED))])
     assert np.abs(shown - FIXED).max() < 0.1
+
+
+def test_a_segmentation_under_the_transform_moves_as_the_landmarks_do(logic):
+    from GANSynthesisLib.mrml.outputs import segmentation_to_node
+    from GANSynthesisLib.volumes import Volume
+
+    transform = bend()
+    node = transform_to_node(transform)
+    grid = Grid.centred((8, -4, 6), (40, 44, 42), (1.5, 1.5, 1.5))
+    there = transform.points(FIXED[1:2])[0]
+    ball = (np.linalg.norm(grid.points() - there, axis=-1) < 6).astype(np.uint8)
+    segmentation = segmentation_to_node(Volume(ball, grid.ijk_to_ras, "", "Target", {1: "prostate"}))
+    segmentation.SetAndObserveTransformNodeID(node.GetID())
+    segmentation.HardenTransform()
+    (segment_id,) = segmentation.GetSegmentation().GetSegmentIDs()
+    image = slicer.vtkOrientedImageData()
+    segmentation.GetBinaryLabelmapRepresentation(segment_id, image)
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    low = np.array(image.GetExtent()[::2])
+    voxels = vtk_to_numpy(image.GetPointData().GetScalars())
+    at = np.argwhere(voxels.reshape(image.GetDimensions()[::-1])).mean(0)[::-1] + low
+    center = (slicer.util.arrayFromVTKMatrix(matrix) @ np.append(at, 1))[:3]
+    assert np.linalg.norm(center - FIXED[1]) < 1
