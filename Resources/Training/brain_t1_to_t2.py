@@ -47,7 +47,7 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "brain-t1-to-t2", steps=1500)
+    arguments = parse_arguments(__doc__, "brain-t1-to-t2", steps=4000)
     patients = MAY_SHIP + (OTHERS if arguments.all_subjects else ())
     manifest = write_manifest(
         arguments.output,

@@ -21,7 +21,7 @@ from GANSynthesisLib.models import load_model  # noqa: E402
 from GANSynthesisLib.training import train  # noqa: E402
 
 LAST_TRAINING_CASE = 71
-LATER_STEPS = 3000
+LATER_STEPS = 2400
 PERTURBATIONS = 16  # of each validation case, to learn which error goes with a score of the critic
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_names": "prostate",
