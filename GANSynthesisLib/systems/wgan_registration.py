@@ -47,6 +47,10 @@ class WGANRegistrationSettings(RegistrationSettings):
     )
     adversarial_weight: float = setting(0.005, "weight of the critic's score", low=0, high=100, common=True)
     gradient_penalty_weight: float = setting(10.0, "weight of the gradient penalty", low=0, high=1000)
+    misalignment_weight: float = setting(
+        0.0, "weight of the critic's error as a gauge: its score is to fall by 1 per mm of misalignment", low=0,
+        high=100,
+    )
     truth_weight: float = setting(1.0, "weight of the distance from the simulated truth, per mm", low=0, high=1000)
     label_weight: float = setting(1.0, "weight of the multi-scale label overlap", low=0, high=1000, common=True)
     landmark_weight: float = setting(
@@ -114,15 +118,27 @@ class WGANRegistration(Registration):
             # those would say nothing of a registration that failed.
             askew = apply_linear(self.random_linear(len(aligned), aligned.device), aligned)
             real, fake, wrong = (self._judged(pair, result, points) for points in (aligned, result["points"], askew))
-        scores, wrong_scores = self.critic(real), self.critic(wrong)
+        scores, fake_scores, wrong_scores = self.critic(real), self.critic(fake), self.critic(wrong)
         self.score_aligned.lerp_(scores.detach().mean().float(), 0.02)
         self.score_unregistered.lerp_(wrong_scores.detach().mean().float(), 0.02)
         half = len(real) // 2
         mixed = torch.cat([fake[:half], wrong[half:]])
-        return {
-            "critic": discriminator_loss("wasserstein", scores, (self.critic(fake) + wrong_scores) / 2),
+        losses = {
+            "critic": discriminator_loss("wasserstein", scores, (fake_scores + wrong_scores) / 2),
             "gradient_penalty": gradient_penalty(self.critic, real, mixed),
         }
+        if self.settings.misalignment_weight > 0:
+            losses["misalignment"] = sum(
+                F.l1_loss(scores - others, self._apart(pair, points, aligned))
+                for others, points in ((fake_scores, result["points"]), (wrong_scores, askew))
+            ) / 2
+        return losses
+
+    def _apart(self, pair: Batch, points: torch.Tensor, aligned: torch.Tensor) -> torch.Tensor:
+        """(B,) mean distance in mm between two maps, over the first label or, without labels, the fixed body."""
+        where = pair["fixed_labels"][:, :1] if "fixed_labels" in pair else (pair["fixed"] > -1).float()
+        distance = (points - aligned).square().sum(1, keepdim=True).sqrt()
+        return (distance * where).flatten(1).sum(1) / where.flatten(1).sum(1).clamp(min=1e-3)
 
     def generator_turn(self, batch: Batch) -> Losses:
         pair = self.misaligned(batch)

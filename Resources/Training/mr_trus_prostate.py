@@ -21,7 +21,7 @@ from GANSynthesisLib.models import load_model  # noqa: E402
 from GANSynthesisLib.training import train  # noqa: E402
 
 LAST_TRAINING_CASE = 71
-LATER_STEPS = 2400
+LATER_STEPS = 1500
 PERTURBATIONS = 16  # of each validation case, to learn which error goes with a score of the critic
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_names": "prostate",
@@ -37,7 +37,8 @@ SETTINGS = {
 # displacement fitted the training pairs better than others. A larger unit lets the affine correction get there.
 LATER = {
     "structure_warmup": 0, "correction": 5, "simulated_rotation": 4, "simulated_scale": 0.04, "simulated_bend": 1,
-    "smoothness_weight": 200, "learning_rate": 5e-4, "warmup": 20, "decay_from": 0.4, "ema": 0.99,
+    "misalignment_weight": 0.2, "smoothness_weight": 200, "learning_rate": 5e-4, "warmup": 20, "decay_from": 0.3,
+    "ema": 0.99,
 }
 CARD = {
     "name": "mr-trus-prostate",
