@@ -4,8 +4,10 @@
 
 DIR holds one folder per patient with T1.nii.gz and T2.nii.gz. T1 comes from three glioma patients, T2 from an MS
 patient of the scanner whose look is wanted; `ms_patient26` is never trained on. Two runs: a short one with a loose
-cycle, in which the translation turns to the contrast of T2, and a long one that starts from its generator and ties
-the anatomy. With a tight cycle from the start the contrast of T1 is where the game settles.
+cycle, in which the translation turns to the contrast of T2, and a second one that starts from its generator and ties
+the anatomy. With a tight cycle from the start the contrast of T1 is where the game settles. The second run is short,
+too: on so few patients the discriminators soon know them by heart, and the translation gets worse again (seen on the
+T1 and T2 of the patient whose T2 is trained on).
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ TURN = {
     "gradient_consistency_weight": 0.1, "decay_from": 1,
 }
 TIE = {
-    "learning_rate": 3e-4, "discriminator_learning_rate": 3e-4, "cycle_weight": 5, "gradient_consistency_weight": 0.3,
-    "decay_from": 0.4,
+    "learning_rate": 2e-4, "discriminator_learning_rate": 1e-4, "cycle_weight": 5, "gradient_consistency_weight": 0.3,
+    "decay_from": 0.3,
 }
 CARD = {
     "name": "brain-t1-to-t2-unpaired",
@@ -47,7 +49,7 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "brain-t1-to-t2-unpaired", steps=4500, options=())
+    arguments = parse_arguments(__doc__, "brain-t1-to-t2-unpaired", steps=500, options=())
     rows = [{"name": name, "subject": name, "source": arguments.data / name / "T1.nii.gz"} for name in T1_OF]
     rows += [{"name": name, "subject": name, "target": arguments.data / name / "T2.nii.gz"} for name in T2_OF]
     manifest, first = write_manifest(arguments.output, rows), arguments.output.with_suffix(".first.safetensors")
