@@ -232,11 +232,13 @@ class RegistrationGenerator(nn.Module):
 
     def __init__(
         self, spacing: float, linear: str, dense: bool, keypoints: int, structures: int, width: int,
-        correction: float = 0, diffeomorphic: bool = False,
+        correction: float = 0, population: bool = False, diffeomorphic: bool = False,
     ):
         super().__init__()
         self.spacing, self.linear, self.dense, self.structures = spacing, linear, dense, structures
         self.diffeomorphic = diffeomorphic
+        # What the fit leaves in all patients alike, added to the affine identity; estimated by who trains this.
+        self.register_buffer("population", torch.zeros(3, 4) if population else None)
         keypoints = 0 if structures else keypoints
         self.fixed_encoder = KeypointEncoder(keypoints, structures, width)
         self.moving_encoder = KeypointEncoder(keypoints, structures, width)
@@ -248,7 +250,8 @@ class RegistrationGenerator(nn.Module):
         return {"fixed_structures": self.fixed_encoder(fixed)[1], "moving_structures": self.moving_encoder(moving)[1]}
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
-        """-> matrix (B, 4, 4), displacement (B, 3, D, H, W) mm, points (B, 3, D, H, W) the whole map, linear_points,
+        """-> matrix (B, 4, 4), displacement (B, 3, D, H, W) mm, points (B, 3, D, H, W) the whole map, linear_points of
+        the closed-form fit alone, its matrix fit and the center (B, 3) of what it was fitted to in the fixed image,
         fixed_structures and moving_structures: logits (B, S, D, H, W)."""
         points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
         fixed_heat, fixed_structures = self.fixed_encoder(fixed)
@@ -262,7 +265,8 @@ class RegistrationGenerator(nn.Module):
             source, target = centers_of_mass(fixed_heat, coarse), centers_of_mass(moving_heat, coarse)
         matrix = fit_linear(source, target, torch.ones(source.shape[:2], device=fixed.device), self.linear)
         linear_points = apply_linear(matrix, points)
-        displacement = torch.zeros_like(linear_points)
+        displacement, change = torch.zeros_like(linear_points), torch.zeros(len(fixed), 3, 4, device=fixed.device)
+        fit, center = matrix.detach(), source.detach().mean(1)
         if self.dense:
             # The linear stage learns from its own losses; the refiner must not pull it about.
             pulled = sample(moving, linear_points.detach(), self.spacing, -1)
@@ -272,9 +276,12 @@ class RegistrationGenerator(nn.Module):
             if self.diffeomorphic:
                 displacement = integrated(displacement, 2 * self.spacing)
             displacement = to_size(displacement, fixed.shape[2:])
-            matrix = corrected(matrix.detach(), source.detach().mean(1), change)
+            matrix = fit
+        if self.population is not None:
+            change = change + self.population
+        matrix = corrected(matrix, center, change)
         return {
             "matrix": matrix, "displacement": displacement, "points": apply_linear(matrix, points + displacement),
-            "linear_points": linear_points,
+            "linear_points": linear_points, "fit": fit, "center": center,
             "fixed_structures": fixed_structures, "moving_structures": moving_structures,
         }

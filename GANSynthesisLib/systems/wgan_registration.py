@@ -33,6 +33,9 @@ class WGANRegistrationSettings(RegistrationSettings):
         0.0, "the dense stage also corrects the linear part, by an affine map: mm that one unit of it shifts, larger "
         "learns faster; 0 not", low=0, high=100,
     )
+    population: bool = setting(
+        False, "what the fit leaves in all patients alike, an affine map, is estimated from the training labels"
+    )
     keypoints: int = setting(
         32, "learned keypoints that the linear part is fitted to where there are no structures", low=4, high=256
     )
@@ -90,7 +93,7 @@ class WGANRegistration(Registration):
         self.structures = names + tuple(f"structure {number}" for number in unnamed)
         self.generator = RegistrationGenerator(
             self.spacing, settings.linear, settings.dense, settings.keypoints, settings.structures, settings.width,
-            settings.correction, settings.diffeomorphic,
+            settings.correction, settings.population, settings.diffeomorphic,
         )
         self.critic = Critic(2 + 2 * settings.structures, 3, settings.critic_width)
         if not settings.aligned or settings.structures:  # the critic's aligned pairs come from labels
@@ -99,6 +102,9 @@ class WGANRegistration(Registration):
         self.register_buffer("score_aligned", torch.zeros(()))
         self.register_buffer("score_unregistered", torch.zeros(()))
         self.register_buffer("generator_turns", torch.zeros((), dtype=torch.long))
+        if settings.population:
+            self.register_buffer("gram", torch.zeros(4, 4))
+            self.register_buffer("moment", torch.zeros(4, 3))
 
     def after_turn(self, turn: str) -> None:
         if turn == "generator":
@@ -167,6 +173,8 @@ class WGANRegistration(Registration):
                                 present)
                 for name in names
             ) / len(names)
+            if self.settings.population:
+                self._estimate_population(result, pair)
             if self.settings.landmark_weight > 0:
                 apart, both = label_distances(
                     result["points"], pair["fixed_labels"], pair["moving_labels"], self.spacing
@@ -175,6 +183,27 @@ class WGANRegistration(Registration):
             if self.settings.structures:
                 losses["structure"] = self._structure_loss(result, pair)
         return losses
+
+    @torch.no_grad()
+    def _estimate_population(self, result: dict, pair: Batch) -> None:
+        """Running ridge regression of where the fit should have taken the label centers, about its own center.
+
+        Twelve numbers from all pairs: learned by gradient beside a free displacement, they would not be learned at
+        all, because the displacement fits the training pairs first.
+        """
+        fixed, moving = pair["fixed_labels"], pair["moving_labels"]
+        both = ((fixed.flatten(2).amax(2) > 0.3) & (moving.flatten(2).amax(2) > 0.3)).float()
+        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
+        here, there = centers_of_mass(fixed, points), centers_of_mass(moving, points)
+        with torch.autocast(fixed.device.type, enabled=False):
+            back = torch.linalg.inv(result["fit"])
+            wanted = there @ back[:, :3, :3].transpose(1, 2) + back[:, None, :3, 3]
+            place = torch.cat([here - result["center"][:, None], torch.ones_like(here[..., :1])], -1)
+            weighted = (place * both[..., None]).flatten(0, 1).T
+            self.gram.mul_(0.995).add_(weighted @ place.flatten(0, 1))
+            self.moment.mul_(0.995).add_(weighted @ (wanted - here).flatten(0, 1))
+            ridge = torch.diag(0.02 * self.gram.diagonal() + 1)
+            self.generator.population.copy_(torch.linalg.solve(self.gram + ridge, self.moment).T)
 
     def _structure_loss(self, result: dict, pair: Batch) -> torch.Tensor:
         terms = []

@@ -21,7 +21,7 @@ from GANSynthesisLib.models import load_model  # noqa: E402
 from GANSynthesisLib.training import train  # noqa: E402
 
 LAST_TRAINING_CASE = 71
-LATER_STEPS = 1500
+LATER_STEPS = 600
 PERTURBATIONS = 16  # of each validation case, to learn which error goes with a score of the critic
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_names": "prostate",
@@ -32,12 +32,12 @@ SETTINGS = {
     "decay_from": 0.6, "ema": 0.98, "fixed_modality": "TRUS", "moving_modality": "T2 MR",
     "fixed_intensity": "window:0:255", "moving_intensity": "window:0:255", "anatomy": "prostate",
 }
-# A second run from the first one's weights: nearer to the poses that images along their own axes have, so that what is
-# the same in all patients (how a probe tilts and presses the gland) can be learned; and stiffer, since the first one's
-# displacement fitted the training pairs better than others. A larger unit lets the affine correction get there.
+# A second run from the first one's weights: nearer to the poses that images along their own axes have, with what is
+# the same in all patients (how a probe tilts and presses the gland) estimated as one affine map, and stiffer, since
+# the first one's displacement fitted the training pairs better than others.
 LATER = {
-    "structure_warmup": 0, "correction": 5, "simulated_rotation": 4, "simulated_scale": 0.04, "simulated_bend": 1,
-    "misalignment_weight": 0.2, "smoothness_weight": 200, "learning_rate": 5e-4, "warmup": 20, "decay_from": 0.3,
+    "structure_warmup": 0, "population": True, "simulated_rotation": 4, "simulated_scale": 0.04, "simulated_bend": 1,
+    "misalignment_weight": 2, "smoothness_weight": 1000, "learning_rate": 3e-4, "warmup": 20, "decay_from": 0.3,
     "ema": 0.99,
 }
 CARD = {

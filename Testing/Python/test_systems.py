@@ -60,8 +60,9 @@ RECIPES = {
         **REGISTER, "aligned": True, "linear": "rigid", "dense": False, "start": "foreground",
     }),
     "registration by labels": ("wgan_registration", {
-        **REGISTER, "structures": 1, "structure_names": "tissue", "correction": 5, "landmark_weight": 0.1,
-        "diffeomorphic": True, "axes": "image",
+        **REGISTER, "structures": 1, "structure_names": "tissue", "correction": 5, "population": True,
+        "landmark_weight": 0.1,
+        "diffeomorphic": True, "axes": "image", "misalignment_weight": 1,
     }),
 }
 
@@ -256,6 +257,30 @@ def test_simulated_misalignment_comes_with_its_truth():
     after = (sample(pair["moving"], pair["truth"], 2.0, -1) - pair["fixed"]).abs().mean()
     assert float(before) > 0.1
     assert float(after) < 0.25 * float(before)
+
+
+def test_what_all_patients_share_is_estimated_from_their_labels():
+    from GANSynthesisLib.networks.registration import grid_points
+
+    torch.manual_seed(0)
+    system = build_system("wgan_registration", {**REGISTER, "structures": 1, "population": True})
+    points = grid_points((16, 16, 16), 5.0)[0]
+
+    def blobs(centers):
+        return torch.stack([(-(points - each.view(3, 1, 1, 1)).square().sum(0) / 60).exp() for each in centers])[None]
+
+    shared = torch.zeros(3, 4)
+    shared[1, 1], shared[2, 1], shared[0, 3] = -0.2, 0.1, 2
+    fit = torch.eye(4)[None].clone()
+    fit[0, :3, 3] = torch.tensor([6.0, -4, 0])
+    for _ in range(60):
+        center = torch.randn(3) * 3
+        here = [center + torch.randn(3) * 8 for _ in range(4)]
+        there = [place + shared[:, :3] @ (place - center) + shared[:, 3] + fit[0, :3, 3] for place in here]
+        labels = {"fixed_labels": blobs(here), "moving_labels": blobs(there)}
+        system._estimate_population({"fit": fit, "center": center[None]}, labels)
+    assert torch.allclose(system.generator.population[:, :3], shared[:, :3], atol=0.03)
+    assert torch.allclose(system.generator.population[:, 3], shared[:, 3], atol=0.3)
 
 
 def test_registration_from_labels_needs_labels_and_says_so(data, tmp_path):
