@@ -75,6 +75,7 @@ class Registration(System):
     criterion = "error"
     dense = True  # whether the transform has a displacement field
     structures: tuple[str, ...] = ()  # names of what the networks find in both images
+    align_steps = 0  # steps in which `apply` adapts each result to the overlap of these structures
 
     def __init__(self, settings: RegistrationSettings):
         super().__init__(settings)
@@ -203,6 +204,8 @@ class Registration(System):
     def apply(self, inputs: Batch) -> dict[str, torch.Tensor]:
         """-> matrix (B, 4, 4) and displacement (B, 3, D, H, W) in mm between the centered grids; fixed_structures and
         moving_structures (B, S, D, H, W) in 0 … 1; `quality` (B,)."""
+        if self.align_steps:
+            return self.optimized(inputs, self.align_steps, judged=False)
         return self._answer(inputs, self.register(inputs))
 
     def _answer(self, inputs: Batch, result: dict) -> dict[str, torch.Tensor]:
@@ -210,9 +213,9 @@ class Registration(System):
         return {"matrix": result["matrix"], "displacement": result["displacement"], **structures,
                 "quality": self.quality(inputs, result, result["points"])}
 
-    def optimized(self, inputs: Batch, steps: int, rate: float = 0.2) -> dict[str, torch.Tensor]:
+    def optimized(self, inputs: Batch, steps: int, judged: bool = True, rate: float = 0.4) -> dict[str, torch.Tensor]:
         """As `apply`, the displacement then changed for this very pair by `steps` of Adam of `rate` mm: toward a
-        better quality and a better overlap of the structures found, against the bending energy.
+        better overlap of the structures found and, if `judged`, a better quality, against the bending energy.
 
         Starts from what the generator gives and keeps the best step of the objective, which may be the first.
         """
@@ -226,7 +229,7 @@ class Registration(System):
             for step in range(steps + 1):
                 found = dict(result, displacement=result["displacement"] + to_size(change, grid.shape[2:]))
                 found["points"] = apply_linear(result["matrix"], grid + found["displacement"])
-                loss = self._disagreement(inputs, found)
+                loss = self._disagreement(inputs, found, judged)
                 if float(loss) < kept[0]:
                     kept = float(loss), {name: value.detach() for name, value in found.items()}
                 if step < steps:
@@ -234,11 +237,10 @@ class Registration(System):
                     adam.step()
             return self._answer(inputs, kept[1])
 
-    def _disagreement(self, inputs: Batch, found: dict) -> torch.Tensor:
-        settings = self.settings
-        loss = settings.smoothness_weight * bending_energy(found["displacement"], self.spacing)
-        # Bounded: a score far outside what the critic has seen must not outweigh everything else.
-        loss = loss - QUALITY_WEIGHT * self.quality(inputs, found, found["points"]).tanh().mean()
+    def _disagreement(self, inputs: Batch, found: dict, judged: bool) -> torch.Tensor:
+        loss = self.settings.smoothness_weight * bending_energy(found["displacement"], self.spacing)
+        if judged:  # bounded: a score far outside what the critic has seen must not outweigh everything else
+            loss = loss - QUALITY_WEIGHT * self.quality(inputs, found, found["points"]).tanh().mean()
         if self.structures:
             fixed, moving = (found[f"{role}_structures"].sigmoid() for role in ("fixed", "moving"))
             loss = loss + 1 - soft_dice(sample(moving, found["points"], self.spacing), fixed).mean()

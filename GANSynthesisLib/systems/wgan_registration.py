@@ -43,6 +43,9 @@ class WGANRegistrationSettings(RegistrationSettings):
         0, "label channels that are structures to be found in both images (the first ones; 0 without labels)",
         low=0, high=8,
     )
+    align_steps: int = setting(
+        0, "steps in which each result is adapted to the overlap of the structures found in its pair", low=0, high=1000
+    )
     structure_names: tuple[str, ...] = setting((), "names of these structures, for the results")
     structure_warmup: int = setting(
         0, "first steps, in which only the structures are learned: the fit needs to know where they are", low=0,
@@ -89,6 +92,7 @@ class WGANRegistration(Registration):
             raise SettingsError("correction is an affine map by the dense stage: it needs dense=true, linear=affine.")
         self.dense = settings.dense
         names = tuple(name for name in settings.structure_names if name)[: settings.structures]
+        self.align_steps = settings.align_steps if settings.structures else 0
         unnamed = range(len(names) + 1, settings.structures + 1)
         self.structures = names + tuple(f"structure {number}" for number in unnamed)
         self.generator = RegistrationGenerator(

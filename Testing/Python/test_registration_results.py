@@ -189,7 +189,7 @@ def test_an_image_without_the_structure_is_refused_and_a_cut_one_warned_of(train
         assert any("reaches the border of the 96 by 96 by 96 mm" in each for each in warnings) == warned
 
 
-def test_a_pair_may_be_optimized_toward_the_overlap_of_what_was_found(trained, monkeypatch):
+def test_a_pair_may_be_optimized_toward_the_overlap_of_what_was_found(trained, monkeypatch, tmp_path):
     fixed = head(1, (12, 24, 22))
     pair, model = {"fixed": fixed, "moving": other_contrast(fixed)}, load_model(trained)
     ball = torch.full((1, 1, 16, 16, 16), -9.0)
@@ -209,6 +209,11 @@ def test_a_pair_may_be_optimized_toward_the_overlap_of_what_was_found(trained, m
         own, carried = (result.outputs[name].voxels > 0 for name in ("segmentation", "warped_segmentation"))
         overlaps[steps] = 2 * (own & carried).sum() / (own.sum() + carried.sum())
     assert overlaps[40] > overlaps[0] + 0.1
+    card = replace(model.card, settings={**model.card.settings, "align_steps": 40})
+    save_model(tmp_path / "adapts.safetensors", model.build().deployed_state(), card)
+    found = apply_model(load_model(tmp_path / "adapts.safetensors"), pair).outputs
+    own, carried = (found[name].voxels > 0 for name in ("segmentation", "warped_segmentation"))
+    assert 2 * (own & carried).sum() / (own.sum() + carried.sum()) > overlaps[0] + 0.1, "built into a model"
     with pytest.raises(ModelError, match="optimize is -1"):
         apply_model(model, pair, optimize=-1)
 
