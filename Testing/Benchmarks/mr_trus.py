@@ -1,12 +1,13 @@
 """Prostate MR to transrectal ultrasound registration against what a user would otherwise run.
 
-    python Testing/Benchmarks/mr_trus.py [--data DIR] [--model MODEL] [--cases FIRST LAST] [--peers]
+    python Testing/Benchmarks/mr_trus.py [--data DIR] [--model MODEL] [--cases FIRST LAST] [--peers [NAME …]]
 
 Test pairs obs072 to obs083. The model and the classical peers see the images only; `gland centers` is given the glands
 of both images and lays their centers on each other. The first rows leave the images where they are, and lay the
-centers of the images on each other. `--peers` adds ANTs (SyN with mutual information, after an affine stage) and
-elastix (rigid, then B-spline with mutual information), where antspyx and itk-elastix are installed; both start from
-the images as given and, a second time, from their centers laid on each other.
+centers of the images on each other. `--peers` (or `--peers ants`, `--peers elastix`) adds ANTs (SyN with mutual
+information, after an affine stage) and elastix (rigid, then B-spline with mutual information), where antspyx and
+itk-elastix are installed; both start from the images as given and, a second time, from their centers laid on each
+other.
 
 Gland Dice and 95th percentile Hausdorff distance after warping, landmark errors, folding of the field, seconds per
 pair from images in memory to transform. Landmark errors are in fixed space, where an intervention would take place;
@@ -82,7 +83,7 @@ def measure(
     model: str | Path | None = None,
     device: str = "auto",
     cases: tuple[int, int] = TEST_CASES,
-    peers: bool = False,
+    peers: Sequence[str] = (),
 ) -> list[Entry]:
     folder = existing_folder(data, FOLDER)
     chosen = load_model(model) if model else find_registration()
@@ -94,13 +95,14 @@ def measure(
         "image centers": [alignment(pair, image_centers(pair)) for pair in pairs],
         "gland centers": [alignment(pair, gland_centers(pair)) for pair in pairs],
     }
-    if peers:
-        for name, register in CLASSICAL.items():
-            if not installed(name):
-                print(f"left out: {name} is not installed", file=sys.stderr)
-                continue
-            for where, start in (("as given", lambda pair: SpatialTransform(np.eye(4))), ("centers", image_centers)):
-                results[f"{name}, from {where}"] = [register(pair, start(pair)) for pair in pairs]
+    for name, register in CLASSICAL.items():
+        if name.split()[0].lower() not in peers:
+            continue
+        if not installed(name):
+            print(f"left out: {name} is not installed", file=sys.stderr)
+            continue
+        for where, start in (("as given", lambda pair: SpatialTransform(np.eye(4))), ("centers", image_centers)):
+            results[f"{name}, from {where}"] = [register(pair, start(pair)) for pair in pairs]
     align(chosen, pairs[0], device)  # imports and the first allocation are not part of a registration
     ours = [align(chosen, pair, device)[1] for pair in pairs]
     landmarks = sum(len(pair.fixed_landmarks) for pair in pairs)
@@ -143,9 +145,12 @@ def main() -> int:
     arguments.add_argument("--model", metavar="MODEL", help=f"name or file (default: {NAME}, shipped or in runs/)")
     arguments.add_argument("--cases", nargs=2, type=int, default=TEST_CASES, metavar=("FIRST", "LAST"),
                            help="numbers of the pairs (default: 72 83)")
-    arguments.add_argument("--peers", action="store_true", help="also ANTs and elastix, where they are installed")
+    names = [name.split()[0].lower() for name in CLASSICAL]
+    arguments.add_argument("--peers", nargs="*", choices=names, metavar="NAME",
+                           help="also ANTs and elastix, or those named, where they are installed")
     chosen = arguments.parse_args()
-    return run(lambda: measure(chosen.data, chosen.model, chosen.device, tuple(chosen.cases), chosen.peers))
+    peers = () if chosen.peers is None else chosen.peers or names
+    return run(lambda: measure(chosen.data, chosen.model, chosen.device, tuple(chosen.cases), peers))
 
 
 if __name__ == "__main__":
