@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import command  # noqa: F401  puts the library on the path
 import numpy as np
 
 from GANSynthesisLib.evaluation.registration import Alignment, LabeledPair, alignment
