@@ -19,10 +19,13 @@ from GANSynthesisLib.working import CenteredPair, centered_pair, intensity_range
 
 MOST_AT_BORDER = 0.02  # part of a structure that may lie on the border of the working grid
 QUALITY_MEANING = (
-    "the critic's score on the scale of its training pairs, 0 askew by as much as they were, 1 aligned; a hint for "
+    "from the critic's score and, where the model finds structures, their overlap; more is better; a hint for "
     "comparing results of one pair, not calibrated to millimeters"
 )
-CALIBRATED_MEANING = "the critic's score; the expected error is that of held-out cases with such a score"
+CALIBRATED_MEANING = (
+    "from the critic's score and the overlap of what was found in both images; the expected error is that of held-out "
+    "cases with such a quality"
+)
 
 
 def register(

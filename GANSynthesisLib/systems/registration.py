@@ -16,7 +16,8 @@ from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.systems.settings import Settings, SettingsError, setting
 from GANSynthesisLib.systems.translation import RANGE_HELP
 
-QUALITY_WEIGHT = 0.1  # of the critic's score, against one of overlap, where a single pair is optimized
+# Where a single pair is optimized, against an overlap of 0 … 1: the critic's score, and the bending energy.
+QUALITY_WEIGHT, STIFFNESS = 0.1, 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +239,7 @@ class Registration(System):
             return self._answer(inputs, kept[1])
 
     def _disagreement(self, inputs: Batch, found: dict, judged: bool) -> torch.Tensor:
-        loss = self.settings.smoothness_weight * bending_energy(found["displacement"], self.spacing)
+        loss = STIFFNESS * bending_energy(found["displacement"], self.spacing)
         if judged:  # bounded: a score far outside what the critic has seen must not outweigh everything else
             loss = loss - QUALITY_WEIGHT * self.quality(inputs, found, found["points"]).tanh().mean()
         if self.structures:
