@@ -117,8 +117,8 @@ class Session:
             "error_before_mm": _rounded(before), "error_after_mm": _rounded(after), "points": len(points), **quality,
         }
         self.checks.add(
-            "registration: mean error", after["mean"] < before["mean"],
-            f"{after['mean']:.2f} mm, {before['mean']:.2f} mm before", "below that before",
+            "registration: mean error", after["mean"] <= before["mean"] / 2,
+            f"{after['mean']:.2f} mm, {before['mean']:.2f} mm before", "at most half of that before",
         )
         self.checks.add(
             "registration: folding", folding <= MOST_FOLDING, round(folding, 5), f"at most {MOST_FOLDING} of the grid"
