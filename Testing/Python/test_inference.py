@@ -272,7 +272,8 @@ def test_a_network_that_knows_the_shift_lays_the_moving_on_the_fixed_volume(tmp_
     def apply(system, inputs):
         matrix = torch.eye(4)[None].clone()
         matrix[0, :3, 3] = torch.tensor([6.0, -4.5, 6.0])
-        return {"matrix": matrix, "displacement": torch.zeros(1, 3, 16, 24, 24), "quality": torch.ones(1)}
+        none = {f"{role}_structures": torch.zeros(1, 0, 16, 24, 24) for role in ("fixed", "moving")}
+        return {"matrix": matrix, "displacement": torch.zeros(1, 3, 16, 24, 24), "quality": torch.ones(1), **none}
 
     monkeypatch.setattr(WGANRegistration, "apply", apply)
     fixed = head(0, (16, 28, 24))
