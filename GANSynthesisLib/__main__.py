@@ -107,7 +107,7 @@ def _systems(arguments) -> int:
         print(json.dumps(described, indent=1, ensure_ascii=False))
         return 0
     for system in described:
-        print(f"{system['name']:20} {system['task']:11} {', '.join(system['roles']):28} {system['title']}")
+        print(f"{system['name']:25} {system['task']:11} {', '.join(system['roles']):28} {system['title']}")
     return 0
 
 

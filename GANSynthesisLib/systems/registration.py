@@ -231,8 +231,8 @@ class Registration(System):
                 found = dict(result, displacement=result["displacement"] + to_size(change, grid.shape[2:]))
                 found["points"] = apply_linear(result["matrix"], grid + found["displacement"])
                 loss = self._disagreement(inputs, found, judged)
-                if float(loss) < kept[0]:
-                    kept = float(loss), {name: value.detach() for name, value in found.items()}
+                if float(loss.detach()) < kept[0]:
+                    kept = float(loss.detach()), {name: value.detach() for name, value in found.items()}
                 if step < steps:
                     (change.grad,) = torch.autograd.grad(loss, change)
                     adam.step()

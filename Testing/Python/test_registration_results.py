@@ -206,6 +206,7 @@ def test_a_pair_may_be_optimized_toward_the_overlap_of_what_was_found(trained, m
     for steps in (0, 40):
         result = apply_model(model, pair, optimize=steps)
         assert result.report["settings"]["optimize"] == steps
+        assert not [each for each in result.report["warnings"] if "grad" in each]
         own, carried = (result.outputs[name].voxels > 0 for name in ("segmentation", "warped_segmentation"))
         overlaps[steps] = 2 * (own & carried).sum() / (own.sum() + carried.sum())
     assert overlaps[40] > overlaps[0] + 0.1
