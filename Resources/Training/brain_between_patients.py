@@ -37,7 +37,7 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "brain-between-patients", steps=1000, options=())
+    arguments = parse_arguments(__doc__, "brain-between-patients", steps=700, options=())
     rows = [
         {"name": f"{fixed}_{moving}", "subject": fixed, "fixed": arguments.data / fixed / "T1.nii.gz",
          "moving": arguments.data / moving / "T1.nii.gz"}
