@@ -4,6 +4,7 @@ Runs without Slicer, where the words stay English. Light: nothing here needs tor
 """
 
 import html
+import re
 from collections.abc import Sequence
 
 from GANSynthesisLib.card import Card, Port
@@ -52,7 +53,7 @@ def card_summary(card: Card, task: str) -> str:
         (_("Takes"), takes),
         (_("Gives"), gives),
         (_("Anatomy"), card.anatomy),
-        (_("Scores"), ", ".join(_scores(card.metrics)) or _("not measured")),
+        (_("Scores"), "; ".join(_scores(card.metrics)) or _("not measured")),
         (_("License"), card.licence or _("not stated")),
     ]
     cells = "".join(f"<tr><td>{title}:&nbsp;</td><td>{html.escape(text)}</td></tr>" for title, text in rows if text)
@@ -71,11 +72,19 @@ def _given(port: Port) -> str:
 
 
 def _scores(metrics: dict, prefix: str = "") -> list[str]:
-    """ "name: value" of every number among the metrics, those of a nested dictionary with its name before theirs."""
+    """ "name: value" of every number among the metrics, those of a nested dictionary with its name before theirs.
+
+    Where there are tests, only these: "name: value (peer: its value)".
+    """
+    if isinstance(metrics.get("test"), dict):
+        return _scores(metrics["test"])
     found = []
     for name, value in metrics.items():
         title = f"{prefix}{name}".replace("_", " ")
-        if isinstance(value, dict):
+        if isinstance(value, dict) and {"model", "peer"} <= set(value):
+            peer = re.search("peer: ([^;]+)", value.get("note", ""))
+            found.append(f"{title}: {value['model']:.3g} ({peer.group(1) if peer else 'peer'}: {value['peer']:.3g})")
+        elif isinstance(value, dict):
             found += _scores(value, f"{title} ")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             found.append(f"{title}: {value:.4g}")

@@ -445,3 +445,12 @@ def test_picture_of_the_panel_shows_its_widgets(opened, place):
     picture = pythonqt.native(panel.frame).grab().toImage()
     colors = {picture.pixel(x, y) for x in range(0, picture.width(), 3) for y in range(0, picture.height(), 3)}
     assert (place / "panel.png").stat().st_size > 5000 and len(colors) > 20
+
+
+def test_scores_are_those_of_tests_beside_their_peer_where_there_are_any():
+    from GANSynthesisLib.presentation import _scores
+
+    test = {"gland Dice": {"model": 0.8063, "peer": 0.8266, "unit": "", "note": "m; peer: gland centers; 12 pairs"}}
+    metrics = {"validation": {"mae": 0.05}, "test": test, "quality": {"spearman": 0.4, "scores": [1, 2]}}
+    assert _scores(metrics) == ["gland Dice: 0.806 (gland centers: 0.827)"]
+    assert _scores({"validation": {"mae": 0.05}}) == ["validation mae: 0.05"]
