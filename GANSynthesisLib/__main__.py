@@ -11,8 +11,6 @@ from pathlib import Path
 from GANSynthesisLib.files import ENDINGS, read_volume, replaced_whole, write_volume
 from GANSynthesisLib.transforms import TRANSFORM_ENDINGS, write_transform
 
-TRANSFORMS = ("transform", "linear")  # outputs that are no volumes
-
 
 class UsageError(ValueError):
     """Words on the command line that do not fit together; the message says what was expected."""
@@ -160,7 +158,7 @@ def _apply(arguments) -> int:
             seed=arguments.seed, optimize=arguments.optimize, progress=_show_progress,
         )
     for name, path in outputs.items():
-        write = write_transform if name in TRANSFORMS else write_volume
+        write = write_transform if model.card.output(name).is_transform else write_volume
         write(result.outputs[name], path)
         print(f"wrote {path}")
     for warning in result.report["warnings"]:
@@ -193,7 +191,7 @@ def _check_outputs(card, outputs: dict[str, Path]) -> None:
     for name, path in outputs.items():
         if name not in names:
             raise UsageError(f"The model '{card.name}' has no output '{name}'; it gives: {', '.join(names)}.")
-        endings = TRANSFORM_ENDINGS if name in TRANSFORMS else ENDINGS
+        endings = TRANSFORM_ENDINGS if card.output(name).is_transform else ENDINGS
         if not str(path).lower().endswith(tuple(endings)):
             raise UsageError(f"The output {name}={path} must end in one of {', '.join(endings)}.")
 

@@ -57,6 +57,11 @@ class Port:
             raise ModelError(f"optional of {where} must be true or false, not {self.optional!r}.")
 
     @property
+    def is_transform(self) -> bool:
+        """Whether it is a map of points rather than a volume."""
+        return self.name in ("transform", "linear")
+
+    @property
     def is_segmentation(self) -> bool:
         """Whether the voxels are labels rather than intensities."""
         return bool(self.label_names) or self.name == "segmentation"

@@ -46,6 +46,13 @@ class SpatialTransform:
             raise ValueError("the displacement field holds NaN or infinite values")
         object.__setattr__(self, "displacement", field)
 
+    @staticmethod
+    def translation(offset) -> SpatialTransform:
+        """x -> x + offset, (3,) in RAS mm."""
+        matrix = np.eye(4)
+        matrix[:3, 3] = offset
+        return SpatialTransform(matrix)
+
     def points(self, points) -> np.ndarray:
         """(N, 3) fixed points to (N, 3) moving points, RAS mm."""
         points = np.asarray(points, dtype=np.float64)

@@ -26,9 +26,8 @@ def registration_figure(pair: LabeledPair, transform: SpatialTransform, found: A
 
     canonical = pair.fixed.canonical()
     grid = canonical.grid
-    start = np.eye(4)
-    start[:3, 3] = pair.moving.grid.centre_ras - pair.fixed.grid.centre_ras
-    before, mask = (_on(grid, volume, SpatialTransform(start)) for volume in (pair.moving, pair.moving_mask))
+    start = SpatialTransform.translation(pair.moving.grid.centre_ras - pair.fixed.grid.centre_ras)
+    before, mask = (_on(grid, volume, start) for volume in (pair.moving, pair.moving_mask))
     after, warped = (_on(grid, volume, transform) for volume in (pair.moving, pair.moving_mask))
     fixed, gland = canonical.voxels.astype(np.float32), resample(pair.fixed_mask, grid, fill=0).voxels
     dense = np.zeros((3, *grid.shape)) if transform.displacement is None else _dense(transform, grid)

@@ -139,13 +139,9 @@ def scored_perturbations(
     """Quality scores, and mean landmark errors in mm, of a registration and of `count` perturbed copies of it."""
     center = mask_center(pair.fixed_mask)
     poses = [np.eye(4), *(random_pose(random, center, shift_mm, degrees) for _ in range(count))]
-    errors = [
-        float(landmark_errors_mm(transform.points(pair.fixed_landmarks @ pose[:3, :3].T + pose[:3, 3]),
-                                 pair.moving_landmarks).mean())
-        for pose in poses
-    ]
-    volumes = {"fixed": pair.fixed, "moving": pair.moving}
     maps = [lambda points, pose=pose: transform.points(points @ pose[:3, :3].T + pose[:3, 3]) for pose in poses]
+    errors = [float(landmark_errors_mm(each(pair.fixed_landmarks), pair.moving_landmarks).mean()) for each in maps]
+    volumes = {"fixed": pair.fixed, "moving": pair.moving}
     return qualities(model, volumes, maps, device=device), errors
 
 

@@ -93,9 +93,10 @@ class Request:
             raise VolumeError(f"'{nodes[0].GetName()}' is chosen for two outputs: choose two different nodes.")
 
     def _node_classes(self, output: str) -> tuple[str, ...]:
-        if output in ("transform", "linear"):
+        port = self._port(output)
+        if port.is_transform:
             return (TRANSFORM, LINEAR_TRANSFORM, GRID_TRANSFORM)
-        return (SEGMENTATION,) if self._port(output).is_segmentation else (VOLUME,)
+        return (SEGMENTATION,) if port.is_segmentation else (VOLUME,)
 
     def _port(self, output: str):
         return self.model.card.output(output if output in self.outputs else self.outputs[0])

@@ -53,6 +53,16 @@ def structure_anchors(weights: torch.Tensor, points: torch.Tensor) -> torch.Tens
     return around.flatten(1, 2)
 
 
+def label_centers(
+    fixed_labels: torch.Tensor, moving_labels: torch.Tensor, spacing: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Soft masks (B, C, D, H, W) in matching order -> their centers in the fixed and in the moving image (B, C, 3) in
+    mm, and (B, C) 1 where both images have the label."""
+    grid = grid_points(tuple(fixed_labels.shape[2:]), spacing, fixed_labels.device)
+    both = (fixed_labels.flatten(2).amax(2) > 0.3) & (moving_labels.flatten(2).amax(2) > 0.3)
+    return centers_of_mass(fixed_labels, grid), centers_of_mass(moving_labels, grid), both.float()
+
+
 def label_distances(
     points: torch.Tensor, fixed_labels: torch.Tensor, moving_labels: torch.Tensor, spacing: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,12 +71,9 @@ def label_distances(
     points (B, 3, D, H, W) is the map, labels (B, C, D, H, W) are soft masks in matching order -> distances (B, C), and
     (B, C) 1 where both images have the label.
     """
-    grid = grid_points(tuple(fixed_labels.shape[2:]), spacing, fixed_labels.device)
-    both = (fixed_labels.flatten(2).amax(2) > 0.3) & (moving_labels.flatten(2).amax(2) > 0.3)
-    centers = centers_of_mass(fixed_labels, grid).transpose(1, 2)[:, :, None, None]
-    mapped = sample(points, centers, spacing)[:, :, 0, 0].transpose(1, 2)
-    squares = (mapped - centers_of_mass(moving_labels, grid)).square().sum(2)
-    return (squares + 1e-6).sqrt(), both.float()
+    here, there, both = label_centers(fixed_labels, moving_labels, spacing)
+    mapped = sample(points, here.transpose(1, 2)[:, :, None, None], spacing)[:, :, 0, 0].transpose(1, 2)
+    return ((mapped - there).square().sum(2) + 1e-6).sqrt(), both
 
 
 def fit_linear(
@@ -127,12 +134,14 @@ class Refiner(HalfResolution):
     A fit to a few structures knows nothing of what their outline does not show, such as how a probe tilts and presses
     a gland. Most of that is affine, and twelve numbers are learned from fewer pairs than a free displacement is.
     `correction` is the size of one unit of these numbers: that many mm of shift, twice as many percent of stretch or
-    tilt, which move a point of an organ about as far.
+    tilt, which move a point of an organ about as far. `diffeomorphic` takes the network's answer for a velocity.
     """
 
-    def __init__(self, in_channels: int, width: int, correction: float):
+    def __init__(
+        self, in_channels: int, width: int, spacing: float, correction: float = 0, diffeomorphic: bool = False
+    ):
         super().__init__(in_channels, 3, width)
-        self.unit = correction
+        self.spacing, self.unit, self.diffeomorphic = spacing, correction, diffeomorphic
         self.correction = nn.Linear(width, 12) if correction else None
         for layer in (self.last, self.correction):
             if layer is not None:
@@ -140,34 +149,34 @@ class Refiner(HalfResolution):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """-> displacement (B, 3, D/2, H/2, W/2) in mm, and what is added to the affine identity, (B, 3, 4)."""
+        """-> displacement (B, 3, D, H, W) in mm, and what is added to the affine identity, (B, 3, 4)."""
         features = self.features(image)
         with torch.autocast(image.device.type, enabled=False):
-            if self.correction is None:
-                return self.last(features), features.new_zeros(len(features), 3, 4)
-            change = self.correction(features.flatten(2).mean(2)).view(-1, 3, 4)
-            return self.last(features), change * self.unit * change.new_tensor([0.02, 0.02, 0.02, 1])
+            displacement, change = self.last(features), features.new_zeros(len(features), 3, 4)
+            if self.diffeomorphic:
+                displacement = integrated(displacement, 2 * self.spacing)
+            if self.correction is not None:
+                change = self.correction(features.flatten(2).mean(2)).view(-1, 3, 4)
+                change = change * self.unit * change.new_tensor([0.02, 0.02, 0.02, 1])
+            return to_size(displacement, image.shape[2:]), change
 
 
 class DisplacementGenerator(nn.Module):
-    """(moving, fixed) -> dense displacement alone, as `RegistrationGenerator` gives it; the matrix is the identity."""
+    """(moving, fixed) -> what `RegistrationGenerator` gives of a result, by a dense displacement alone: the matrix is
+    the identity, and there are no structures."""
 
     def __init__(self, spacing: float, width: int, diffeomorphic: bool):
         super().__init__()
-        self.spacing, self.diffeomorphic = spacing, diffeomorphic
-        self.refiner = Refiner(2, width, correction=0)
+        self.spacing = spacing
+        self.refiner = Refiner(2, width, spacing, diffeomorphic=diffeomorphic)
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
         displacement, _ = self.refiner(torch.cat([moving, fixed], 1))
-        if self.diffeomorphic:
-            displacement = integrated(displacement, 2 * self.spacing)
-        displacement = to_size(displacement, fixed.shape[2:])
-        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device).expand(len(fixed), -1, -1, -1, -1)
+        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
         none = fixed[:, :0]
         return {
             "matrix": torch.eye(4, device=fixed.device).repeat(len(fixed), 1, 1), "displacement": displacement,
-            "points": points + displacement, "linear_points": points, "fixed_structures": none,
-            "moving_structures": none,
+            "points": points + displacement, "fixed_structures": none, "moving_structures": none,
         }
 
 
@@ -236,14 +245,13 @@ class RegistrationGenerator(nn.Module):
     ):
         super().__init__()
         self.spacing, self.linear, self.dense, self.structures = spacing, linear, dense, structures
-        self.diffeomorphic = diffeomorphic
         # What the fit leaves in all patients alike, added to the affine identity; estimated by who trains this.
         self.register_buffer("population", torch.zeros(3, 4) if population else None)
         keypoints = 0 if structures else keypoints
         self.fixed_encoder = KeypointEncoder(keypoints, structures, width)
         self.moving_encoder = KeypointEncoder(keypoints, structures, width)
         if dense:
-            self.refiner = Refiner(2 + 2 * structures, width, correction)
+            self.refiner = Refiner(2 + 2 * structures, width, spacing, correction, diffeomorphic)
 
     def find_structures(self, moving: torch.Tensor, fixed: torch.Tensor) -> dict[str, torch.Tensor]:
         """-> fixed_structures and moving_structures: logits (B, S, D, H, W)."""
@@ -273,9 +281,6 @@ class RegistrationGenerator(nn.Module):
             parts = sample(moving_parts, linear_points.detach(), self.spacing)
             inputs = torch.cat([pulled, fixed, parts, fixed_parts], 1)
             displacement, change = self.refiner(inputs)
-            if self.diffeomorphic:
-                displacement = integrated(displacement, 2 * self.spacing)
-            displacement = to_size(displacement, fixed.shape[2:])
             matrix = fit
         if self.population is not None:
             change = change + self.population

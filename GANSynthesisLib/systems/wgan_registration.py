@@ -11,9 +11,9 @@ from GANSynthesisLib.networks.discriminators import Critic
 from GANSynthesisLib.networks.registration import (
     RegistrationGenerator,
     apply_linear,
-    centers_of_mass,
     fit_linear,
     grid_points,
+    label_centers,
     label_distances,
     sample,
 )
@@ -195,11 +195,8 @@ class WGANRegistration(Registration):
         Twelve numbers from all pairs: learned by gradient beside a free displacement, they would not be learned at
         all, because the displacement fits the training pairs first.
         """
-        fixed, moving = pair["fixed_labels"], pair["moving_labels"]
-        both = ((fixed.flatten(2).amax(2) > 0.3) & (moving.flatten(2).amax(2) > 0.3)).float()
-        points = grid_points(tuple(fixed.shape[2:]), self.spacing, fixed.device)
-        here, there = centers_of_mass(fixed, points), centers_of_mass(moving, points)
-        with torch.autocast(fixed.device.type, enabled=False):
+        here, there, both = label_centers(pair["fixed_labels"], pair["moving_labels"], self.spacing)
+        with torch.autocast(here.device.type, enabled=False):
             back = torch.linalg.inv(result["fit"])
             wanted = there @ back[:, :3, :3].transpose(1, 2) + back[:, None, :3, 3]
             place = torch.cat([here - result["center"][:, None], torch.ones_like(here[..., :1])], -1)
@@ -226,13 +223,10 @@ class WGANRegistration(Registration):
 
     def _aligned_by_labels(self, pair: Batch) -> torch.Tensor:
         """Points of an affine fit to the centers of the labels of a pair: its best alignment that is known."""
-        points = grid_points(tuple(pair["fixed"].shape[2:]), self.spacing, pair["fixed"].device)
-        fixed, moving = pair["fixed_labels"], pair["moving_labels"]
-        present = ((fixed.flatten(2).amax(2) > 0.3) & (moving.flatten(2).amax(2) > 0.3)).float()
-        present[:, 0] *= 4  # the gland's center is far better known than a landmark's
-        matrix = fit_linear(centers_of_mass(fixed, points), centers_of_mass(moving, points), present + 1e-6,
-                            "affine", ridge=40.0)
-        return apply_linear(matrix, points)
+        here, there, both = label_centers(pair["fixed_labels"], pair["moving_labels"], self.spacing)
+        both[:, 0] *= 4  # the gland's center is far better known than a landmark's
+        matrix = fit_linear(here, there, both + 1e-6, "affine", ridge=40.0)
+        return apply_linear(matrix, grid_points(tuple(pair["fixed"].shape[2:]), self.spacing, pair["fixed"].device))
 
     def quality(self, inputs: Batch, result: dict, points: torch.Tensor) -> torch.Tensor:
         """The critic's score, 0 its usual one of pairs knocked askew and 1 of aligned ones.

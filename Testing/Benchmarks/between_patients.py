@@ -57,10 +57,9 @@ def measure(
     for fixed, moving in [*((TEST_PATIENT, other) for other in others), *((other, TEST_PATIENT) for other in others)]:
         pair = {"fixed": images[fixed], "moving": images[moving]}
         result = apply_model(chosen, pair, outputs=["transform"], device=device)
-        shift = np.eye(4)
-        shift[:3, 3] = center_of(pair["moving"], "foreground") - center_of(pair["fixed"], "foreground")
+        shift = center_of(pair["moving"], "foreground") - center_of(pair["fixed"], "foreground")
         overlaps = []
-        for transform in (SpatialTransform(shift), result.outputs["transform"]):
+        for transform in (SpatialTransform.translation(shift), result.outputs["transform"]):
             carried = resample(tissues[moving], images[fixed].grid, "nearest", fill=0, transform=transform).voxels
             own = resample(tissues[fixed], images[fixed].grid, "nearest", fill=0).voxels
             overlaps.append([dice(carried, own, TISSUES)[value] for value in TISSUES])

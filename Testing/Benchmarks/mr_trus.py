@@ -53,18 +53,12 @@ def find_registration() -> Model:
 
 def image_centers(pair: LabeledPair) -> SpatialTransform:
     """The translation that lays the middle of the moving image on that of the fixed one."""
-    return _translation(pair.moving.grid.centre_ras - pair.fixed.grid.centre_ras)
+    return SpatialTransform.translation(pair.moving.grid.centre_ras - pair.fixed.grid.centre_ras)
 
 
 def gland_centers(pair: LabeledPair) -> SpatialTransform:
     """The translation that lays the center of the moving gland on that of the fixed one."""
-    return _translation(mask_center(pair.moving_mask) - mask_center(pair.fixed_mask))
-
-
-def _translation(offset: np.ndarray) -> SpatialTransform:
-    matrix = np.eye(4)
-    matrix[:3, 3] = offset
-    return SpatialTransform(matrix)
+    return SpatialTransform.translation(mask_center(pair.moving_mask) - mask_center(pair.fixed_mask))
 
 
 def gain(ours: Sequence[Alignment], peer: Sequence[Alignment]) -> str:
