@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from GANSynthesisLib.networks.registration import apply_linear, grid_points, label_distances, sample, to_size
 from GANSynthesisLib.objectives.deformation import bending_energy
 from GANSynthesisLib.objectives.segmentation import soft_dice
+from GANSynthesisLib.systems.artifacts import with_artifacts
 from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.systems.settings import Settings, SettingsError, setting
 from GANSynthesisLib.systems.translation import RANGE_HELP
@@ -55,6 +56,9 @@ class RegistrationSettings(Settings):
     simulated_scale: float = setting(0.08, "largest simulated scaling, as a fraction", low=0, high=0.5)
     simulated_bend: float = setting(3.0, "size of the simulated dense displacement in mm", low=0, high=20)
     contrast: float = setting(0.0, "probability of a random intensity curve on each image", low=0, high=1)
+    artifacts: bool = setting(
+        False, "random gains, blur, noise, shadows and cut fields of view on the images in training"
+    )
     critic_turns: int = setting(1, "turns of the critic for one of the generator", low=1, high=20)
     critic_width: int = setting(8, "channels of the critic's first layer", low=4, high=64)
     smoothness_weight: float = setting(
@@ -123,7 +127,8 @@ class Registration(System):
         return changed
 
     def augmented(self, batch: Batch) -> Batch:
-        """Every other pair mirrored left to right, as another patient might be, and intensities at another gain."""
+        """Every other pair mirrored left to right, as another patient might be, and intensities at another gain; with
+        the setting `artifacts`, these as well."""
         settings, fixed = self.settings, batch["fixed"]
         changed = dict(batch)
         if settings.augment > 0:
@@ -135,6 +140,8 @@ class Registration(System):
                     settings.augment_intensity)
                 unit = ((changed[role] + 1) / 2).clamp(min=0) ** (0.3 * gamma).exp()
                 changed[role] = (unit * (1 + 0.2 * level) * 2 - 1).clamp(-1, 1)
+        if settings.artifacts:
+            changed |= {role: with_artifacts(changed[role]) for role in ("fixed", "moving")}
         return changed
 
     def random_linear(self, count: int, device, part: float = 1.0) -> torch.Tensor:

@@ -8,15 +8,9 @@ patient is a training pair whose misalignment is simulated; `ms_patient26` is ne
 
 from __future__ import annotations
 
-import sys
 from itertools import permutations
-from pathlib import Path
 
-from training_script import parse_arguments, write_manifest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from GANSynthesisLib.training import train  # noqa: E402
+from training_script import parse_arguments, train_in_runs, write_manifest
 
 PATIENTS = ("ms_patient07", "glioma_tcga")
 CONTRASTS = ("T1", "T1c", "T2", "FLAIR")
@@ -52,21 +46,13 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "brain-registration", steps=0, options=())
+    arguments = parse_arguments(__doc__, "brain-registration", options=())
     rows = [
         {"name": f"{name}_{fixed}_{moving}", "subject": name, "fixed": arguments.data / name / f"{fixed}.nii.gz",
          "moving": arguments.data / name / f"{moving}.nii.gz"}
         for name in PATIENTS for fixed, moving in permutations(CONTRASTS, 2)
     ]
-    manifest, before = write_manifest(arguments.output, rows), None
-    for number, (steps, changes) in enumerate(RUNS, start=1):
-        output = arguments.output.with_suffix(f".{number}.safetensors") if number < len(RUNS) else arguments.output
-        if not (arguments.resume and output.exists()):
-            train(
-                "wgan_registration", manifest, output, settings=SETTINGS | changes, steps=arguments.steps or steps,
-                precision="bf16", initial=before, card=CARD, resume=arguments.resume, progress=arguments.progress,
-            )
-        before = output
+    train_in_runs(arguments, "wgan_registration", write_manifest(arguments.output, rows), SETTINGS, RUNS, CARD)
 
 
 if __name__ == "__main__":

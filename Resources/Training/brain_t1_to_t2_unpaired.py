@@ -1,6 +1,6 @@
 """Train `brain-t1-to-t2-unpaired`, a CycleGAN T1 -> T2 of the brain on different patients per side, for the benchmark.
 
-    python Resources/Training/brain_t1_to_t2_unpaired.py --data DIR --output FILE.safetensors [--steps N]
+    python Resources/Training/brain_t1_to_t2_unpaired.py --data DIR --output FILE.safetensors [--steps N of each run]
 
 DIR holds one folder per patient with T1.nii.gz and T2.nii.gz. T1 comes from three glioma patients, T2 from an MS
 patient of the scanner whose look is wanted; `ms_patient26` is never trained on. Two runs: a short one with a loose
@@ -12,17 +12,9 @@ T1 and T2 of the patient whose T2 is trained on).
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from training_script import parse_arguments, write_manifest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from GANSynthesisLib.training import train  # noqa: E402
+from training_script import parse_arguments, train_in_runs, write_manifest
 
 T1_OF, T2_OF = ("glioma_tcga", "glioma_brats", "glioma_aurora"), ("ms_patient07",)
-TURN_STEPS = 300
 SETTINGS = {
     "context": "2.5D", "slab": 3, "patch": "160,128", "spacing": "1", "width": 16, "batch": 1,
     "intensity": "median:0:3", "target_intensity": "median:0:3", "modality": "T1", "target_modality": "T2",
@@ -37,6 +29,7 @@ TIE = {
     "learning_rate": 2e-4, "discriminator_learning_rate": 1e-4, "cycle_weight": 5, "gradient_consistency_weight": 0.3,
     "decay_from": 0.3,
 }
+RUNS = ((300, TURN), (500, TIE))
 CARD = {
     "name": "brain-t1-to-t2-unpaired",
     "title": "Brain T1 to T2 (unpaired CycleGAN, 2.5D)",
@@ -49,15 +42,10 @@ CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, "brain-t1-to-t2-unpaired", steps=500, options=())
+    arguments = parse_arguments(__doc__, "brain-t1-to-t2-unpaired", options=())
     rows = [{"name": name, "subject": name, "source": arguments.data / name / "T1.nii.gz"} for name in T1_OF]
     rows += [{"name": name, "subject": name, "target": arguments.data / name / "T2.nii.gz"} for name in T2_OF]
-    manifest, first = write_manifest(arguments.output, rows), arguments.output.with_suffix(".first.safetensors")
-    run = {"precision": "bf16", "resume": arguments.resume, "progress": arguments.progress}
-    if not (arguments.resume and first.exists()):
-        train("cyclegan", manifest, first, settings=SETTINGS | TURN, steps=TURN_STEPS, **run)
-    train("cyclegan", manifest, arguments.output, settings=SETTINGS | TIE, steps=arguments.steps, initial=first,
-          card=CARD, **run)
+    train_in_runs(arguments, "cyclegan", write_manifest(arguments.output, rows), SETTINGS, RUNS, CARD)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,25 @@
-"""What the training scripts of the shipped models share: arguments, progress and a manifest of their cases."""
+"""What the training scripts of the shipped models share: arguments, progress, a manifest of cases, runs in a row."""
 
 from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from GANSynthesisLib.training import train  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[1] / "Models"
 
 
 def parse_arguments(
-    doc: str, model: str, steps: int, options: Sequence[str] = ("--all-subjects",), folders: Sequence[str] = ()
+    doc: str, model: str, steps: int = 0, options: Sequence[str] = ("--all-subjects",), folders: Sequence[str] = ()
 ):
-    """--data and other `folders`, --output, --steps, --resume, and the switches in `options`."""
+    """--data and other `folders`, --output, --steps (0: as many as each run has), --resume, and the switches in
+    `options`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     folders = ("--data", *folders)
     for folder in folders:
@@ -50,3 +56,21 @@ def write_manifest(output: Path, rows: list[dict]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return manifest
+
+
+def train_in_runs(
+    arguments, system: str, manifest: Path, settings: dict, runs: Sequence[tuple[int, dict]], card: dict
+) -> None:
+    """Runs of (steps, changes of the settings), each from the weights of the one before; the last makes the model.
+
+    The others leave their models beside it (`.1.safetensors`, …). With --resume, those that are there are kept.
+    """
+    before = None
+    for number, (steps, changes) in enumerate(runs, start=1):
+        output = arguments.output.with_suffix(f".{number}.safetensors") if number < len(runs) else arguments.output
+        if not (arguments.resume and output.exists()):
+            train(
+                system, manifest, output, settings=settings | changes, steps=arguments.steps or steps,
+                precision="bf16", initial=before, card=card, resume=arguments.resume, progress=arguments.progress,
+            )
+        before = output
