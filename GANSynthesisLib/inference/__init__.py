@@ -2,7 +2,7 @@
 
 from GANSynthesisLib.inference.apply import apply_model, available_outputs, generate
 from GANSynthesisLib.inference.registration import qualities
-from GANSynthesisLib.inference.report import Result
 from GANSynthesisLib.progress import Cancelled
+from GANSynthesisLib.result import Result
 
 __all__ = ["Cancelled", "Result", "apply_model", "available_outputs", "generate", "qualities"]

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from GANSynthesisLib.devices import torch_device
+from GANSynthesisLib.inference.built import built_system
 from GANSynthesisLib.inference.memory import fits, halved, is_out_of_memory
 from GANSynthesisLib.inference.registration import register
-from GANSynthesisLib.inference.report import Result, start_report
+from GANSynthesisLib.inference.report import start_report
 from GANSynthesisLib.inference.windows import apply_in_windows
 from GANSynthesisLib.models import Card, Model, ModelError, Port
 from GANSynthesisLib.progress import IsCancelled, Progress, never, silent, stop_if
+from GANSynthesisLib.result import Result
 from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.volumes import Grid, Intensity, Volume, VolumeError, check_volume
 from GANSynthesisLib.working import foreground, image_arrays, intensity_range
@@ -60,7 +62,7 @@ def apply_model(
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        system = model.build().to(where)
+        system = built_system(model, where)
         report["seconds"]["load"] = round(time.perf_counter() - started, 3)
         with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
             if card.task == "register":
@@ -92,7 +94,7 @@ def generate(
     where = torch_device(device)
     report = start_report(model, {}, str(where), "32", seed)
     started = time.perf_counter()
-    system, port = model.build().to(where), card.output("image")
+    system, port = built_system(model, where), card.output("image")
     random = torch.Generator().manual_seed(seed)
     found = {}
     for number in range(count):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
+
+from GANSynthesisLib.memory import free_host_bytes
 
 LIVE_FEATURES = 8  # feature maps of the first layer's width that are alive at once in a U-Net without gradients
 
@@ -13,17 +13,7 @@ def available_bytes(device: torch.device) -> int:
     """Memory that is free on the device (host memory for the CPU)."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo") as stream:
-            for line in stream:
-                if line.startswith("MemAvailable"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 4 << 30  # systems that do not tell: assume 4 GB
+    return free_host_bytes()
 
 
 def fits(shape: tuple[int, int, int], width: int, device: torch.device) -> bool:

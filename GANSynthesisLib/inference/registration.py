@@ -10,6 +10,7 @@ import torch
 
 from GANSynthesisLib.devices import torch_device
 from GANSynthesisLib.evaluation.quality import expected_error
+from GANSynthesisLib.inference.built import built_system
 from GANSynthesisLib.models import Card, Model
 from GANSynthesisLib.progress import IsCancelled, Progress, stop_if
 from GANSynthesisLib.systems.base import System
@@ -71,7 +72,7 @@ def qualities(
 ) -> list[float]:
     """The critic's score of any alignments of a pair: maps take fixed points (N, 3) to moving points, RAS mm."""
     where = torch_device(device)
-    system = model.build().to(where)
+    system = built_system(model, where)
     pair = working_pair(model.card, system, inputs)
     to_moving = np.linalg.inv(pair.moving_pose)
     places, scores = pair.fixed_grid.points().reshape(-1, 3), []

@@ -1,28 +1,18 @@
-"""What comes out of a run, and the record of how it came about."""
+"""The record of how a result came about."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from GANSynthesisLib.models import Model
-from GANSynthesisLib.transforms import SpatialTransform
 from GANSynthesisLib.versions import software_versions
 from GANSynthesisLib.volumes import Volume
 
 NOTICE = "Synthetic result of a research model; not for diagnosis."
-
-
-@dataclass(frozen=True)
-class Result:
-    """Outputs by name (`target`, `segmentation`, `image`, `warped`, `transform`) and a JSON-able report."""
-
-    outputs: dict[str, Volume | SpatialTransform]
-    report: dict[str, Any] = field(default_factory=dict)
 
 
 def volume_hash(volume: Volume) -> str:
