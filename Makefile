@@ -1,10 +1,11 @@
-# demo, test, lint and bench set up what they need in .venv by themselves and can be repeated.
+# demo, test, lint, bench and screenshots set up what they need in .venv by themselves and can be repeated.
 #
-#   make demo     apply the shipped models to images that come with Python packages; results in demo/
-#   make test     run the tests
-#   make lint     check the style
-#   make bench    measure the trained models against their baselines; numbers in bench.json
-#   make clean    remove .venv and everything that these commands wrote
+#   make demo         apply the shipped models to images that come with Python packages; results in demo/
+#   make test         run the tests
+#   make lint         check the style
+#   make bench        measure the trained models against their baselines; numbers in bench.json
+#   make screenshots  render every tab of the panel in its important states; pictures in build/screenshots/
+#   make clean        remove .venv and everything that these commands wrote
 #
 # PYTHON=python3.12 chooses the interpreter, PIP_FLAGS="…" goes to pip (another index, a proxy, a folder of wheels).
 
@@ -23,7 +24,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench screenshots clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
@@ -37,6 +38,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python Testing/Benchmarks/bench.py
+
+screenshots: $(READY)
+	$(BIN)/python Testing/Screenshots/screenshots.py
 
 $(READY): $(REQUIREMENTS) $(DATA_REQUIREMENTS)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \

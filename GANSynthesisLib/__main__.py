@@ -1,4 +1,4 @@
-"""The command line: python -m GANSynthesisLib systems | models | train | apply | evaluate."""
+"""The command line: python -m GANSynthesisLib systems | models | train | apply | batch | evaluate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ from pathlib import Path
 
 from GANSynthesisLib.files import ENDINGS, read_volume, replaced_whole, write_volume
 from GANSynthesisLib.transforms import TRANSFORM_ENDINGS, write_transform
+
+GOING_ON = {
+    "train": "; --resume goes on from the last checkpoint", "batch": "; the same command goes on with what is left",
+}
+
+BATCH_HELP = """\
+Apply a model to every case of a folder. A case is
+
+  for a model with one input: a NIfTI, NRRD or MetaImage file, or a subfolder with one DICOM series, in the folder or
+  in its subfolder named after the input;
+  for a model with several inputs: images of the same name in one subfolder per input (fixed/a.nii.gz with
+  moving/a.nii.gz), or a subfolder with one image named after each input (a/fixed.nii.gz with a/moving.nii.gz).
+
+Each case gives CASE_OUTPUT.nii.gz (segmentations: .seg.nrrd, transforms: .h5) and a report, CASE.json. batch.json in
+the output folder records what became of every case. The same command run again goes on: cases whose results are there
+and whose images have not changed are left alone, failed ones are tried again.
+
+Exit status: 0 all cases are done, 1 some failed, 2 the batch could not be started."""
 
 
 class UsageError(ValueError):
@@ -24,8 +42,7 @@ def main(words: list[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             return arguments.run(arguments)
     except KeyboardInterrupt:
-        print("stopped; --resume goes on from the last checkpoint" if arguments.command == "train" else "stopped",
-              file=sys.stderr)
+        print(f"stopped{GOING_ON.get(arguments.command, '')}", file=sys.stderr)
         return 130
     except (ValueError, RuntimeError, OSError) as error:
         if isinstance(error, RuntimeError) and not type(error).__module__.startswith("GANSynthesisLib."):
@@ -75,6 +92,23 @@ def _parser() -> argparse.ArgumentParser:
                          help="improve a registration for this very pair by so many steps")
     command.add_argument("--report", type=Path, metavar="FILE.json")
     command.set_defaults(run=_apply)
+
+    command = commands.add_parser(
+        "batch", help="apply a model to every case of a folder", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=BATCH_HELP)
+    command.add_argument("model", metavar="MODEL", help="name of a model, or a model file")
+    command.add_argument("--input-folder", type=Path, required=True, metavar="DIR", help="where the cases are")
+    command.add_argument("--output-folder", type=Path, required=True, metavar="DIR",
+                         help="where the results go; outside of the input folder")
+    command.add_argument("--outputs", nargs="+", action="extend", metavar="NAME",
+                         help="outputs to make, by default those of the model's task (`models` lists them)")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    command.add_argument("--precision", default="32", choices=("32", "bf16"))
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--optimize", type=int, default=0, metavar="STEPS",
+                         help="improve every registration for its very pair by so many steps")
+    command.add_argument("--restart", action="store_true", help="do all cases anew, whatever the output folder holds")
+    command.set_defaults(run=_batch)
 
     command = commands.add_parser("evaluate", help="how well a registration model aligns labeled pairs")
     command.add_argument("model", metavar="MODEL", help="name of a model, or a model file")
@@ -169,6 +203,38 @@ def _apply(arguments) -> int:
         with replaced_whole(arguments.report) as beside:
             beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
+
+
+def _batch(arguments) -> int:
+    from GANSynthesisLib.batch import plan_batch
+    from GANSynthesisLib.models import load_model
+
+    plan = plan_batch(
+        load_model(arguments.model), arguments.input_folder, arguments.output_folder, outputs=arguments.outputs,
+        precision=arguments.precision, seed=arguments.seed, optimize=arguments.optimize, restart=arguments.restart,
+    )
+    todo = {case.name for case in plan.remaining}
+    for case in plan.cases:
+        if case.name not in todo:
+            print(f"{case.name}: was done before")
+    from GANSynthesisLib.batch.run import run_batch  # torch, once it is clear that there is work
+
+    record = run_batch(plan, device=arguments.device, progress=_show_progress, said=_show_case)
+    failed = sum(record.cases[name].state == "failed" for name in todo)
+    print(f"{len(plan.cases)} cases: {len(todo) - failed} done, {failed} failed, "
+          f"{len(plan.cases) - len(todo)} done before; results in {plan.output_folder}")
+    return 1 if failed else 0
+
+
+def _show_case(name: str, case) -> None:
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)  # the line of the progress
+    if case.state == "failed":
+        print(f"{name}: failed: {case.error}", flush=True)
+        return
+    print(f"{name}: done in {case.seconds:.1f} s", flush=True)
+    for warning in case.warnings:
+        print(f"warning: {name}: {warning}", file=sys.stderr)
 
 
 def _evaluate(arguments) -> int:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from GANSynthesisLib.systems import System
 
-__all__ = ["Card", "Model", "ModelError", "ModelWarning", "Port", "list_models", "load_model", "save_model",
-           "shipped_models_folder", "user_models_folder"]
+__all__ = ["Card", "Model", "ModelError", "ModelWarning", "Port", "change_card", "list_models", "load_model",
+           "save_model", "shipped_models_folder", "user_models_folder"]
 
 FILE_FORMAT = "GANSynthesis"
 SUFFIXES = (".safetensors", ".pt")
@@ -94,6 +94,26 @@ def save_model(path: Path | str, state: "Mapping[str, torch.Tensor]", card: Card
     except OSError as error:
         raise ModelError(f"The model file {path} cannot be written: {error.strerror or error}.") from error
     return sha256
+
+
+def change_card(path: Path | str, card: Card) -> Model:
+    """Give a model file another card; the weights stay as they are, byte for byte.
+
+    Needs no torch. Raises `ModelError` when the file is no model, truncated, or cannot be written; then it is what it
+    was. Damage to the weights is found, as ever, when they are loaded: their hash is kept.
+    """
+    path = Path(path)
+    model = _read_model(path)
+    data = _read_bytes(path)
+    header, start = _read_header(BytesIO(data), path)
+    header["__metadata__"] = {**header["__metadata__"], "card": card.to_json()}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format keeps weights aligned
+    try:
+        _replace(path, len(text).to_bytes(8, "little") + text + data[start:])
+    except OSError as error:
+        raise ModelError(f"The model file {path} cannot be written: {error.strerror or error}.") from error
+    return Model(card, path, model.sha256)
 
 
 def load_model(name_or_path: str | Path) -> Model:

@@ -23,8 +23,39 @@ def task_titles() -> dict[str, str]:
         "synthesize": _("Synthesize"),
         "segment": _("Segment"),
         "register": _("Register"),
+        "reconstruct": _("Reconstruct"),
         "generate": _("Generate"),
     }
+
+
+def task_tip(task: str, possible: bool) -> str:
+    """What a task is, or why it cannot be chosen."""
+    if not possible:
+        return _("No installed model does this: train one, or put a model file into the folder of your models.")
+    return {
+        "synthesize": _("Make an image of another kind from one or several images."),
+        "segment": _("Find structures in an image."),
+        "register": _("Align a moving image to a fixed one."),
+        "reconstruct": _("Make a volume from what a scanner measured."),
+        "generate": _("Make new images that show no patient."),
+    }[task]
+
+
+def matches(card: Card, words: str) -> bool:
+    """Whether every word of a search is on the card: name, title, description, anatomy, modality, license."""
+    ports = [text for port in (*card.inputs, *card.outputs) for text in (port.modality, port.description)]
+    structures = [name for port in card.outputs for name in port.label_names.values()]
+    texts = (card.name, card.title, card.description, card.anatomy, card.licence, card.system, *ports, *structures)
+    content = " ".join(texts).lower()
+    return all(word in content for word in words.lower().split())
+
+
+def model_lines(card: Card, task: str) -> str:
+    """A model in a list: its title, and on a second line what it takes and gives, its anatomy and license."""
+    takes = ", ".join(port.modality or port.name for port in input_ports(card, task)) or _("noise")
+    gives = ", ".join(dict.fromkeys(_given(port) for port in output_ports(card, task)[:2]))
+    licence = re.split(r"[.;:,(]\s", card.licence)[0].strip() or _("license not stated")
+    return f"{card.title}\n" + " · ".join(text for text in (f"{takes} → {gives}", card.anatomy, licence) if text)
 
 
 def output_ports(card: Card, task: str) -> list[Port]:
@@ -105,6 +136,42 @@ def quality_words(quality: dict) -> list[str]:
     if quality.get("folding_voxels"):
         words.append(_("the transform folds at {count} points").format(count=quality["folding_voxels"]))
     return words
+
+
+def findings_text(findings: list[str]) -> str:
+    """What of the inputs does not fit the model, as rich text."""
+    if not findings:
+        return ""
+    items = "".join(f"<li>{html.escape(each)}</li>" for each in findings)
+    title, note = _("This may not fit the model:"), _("You can go on; the warning stays with the result.")
+    return f"<b>{title}</b><ul style='margin-left: -20px'>{items}</ul>{note}"
+
+
+def result_summary(names: list[str], words: list[str]) -> str:
+    """What a run made and what is to be known of it, as rich text."""
+    made = "".join(f"<li>{html.escape(name)}</li>" for name in names)
+    known = "".join(f"<p>{html.escape(sentence(each))}</p>" for each in words)
+    return f"{_('Made:')}<ul style='margin-left: -20px'>{made}</ul>{known}"
+
+
+def progress_text(state: str, text: str, remaining: float | None) -> str:
+    """One line on where a job is: its state, what it does, and about how long it will go on."""
+    if state == "running":
+        left = _(" (about {time} left)").format(time=duration(remaining)) if remaining is not None else ""
+        return (sentence(text)[:-1] if text else _("Working")) + "…" + left
+    return {
+        "starting": _("Starting… (the first run takes some seconds longer)"),
+        "cancelling": _("Canceling…"),
+        "writing": _("Putting the result into the scene…"),
+    }.get(state, "")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words that do not jump about."""
+    if seconds < 60:
+        return _("{count} s").format(count=max(5 * round(seconds / 5), 1))
+    minutes = round(seconds / 60)
+    return _("{count} min").format(count=minutes) if minutes < 90 else _("{count:.1f} h").format(count=minutes / 60)
 
 
 def no_model_sentence(folder) -> str:

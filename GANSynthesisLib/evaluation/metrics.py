@@ -26,6 +26,20 @@ def masked_mae(image, reference, mask) -> float:
     return float(np.abs(image[mask] - reference[mask]).mean())
 
 
+def masked_rmse(image, reference, mask) -> float:
+    """Root mean squared error over the mask, in the unit of the images; 0 is perfect."""
+    image, reference, mask = _comparable(image, reference, mask)
+    return math.sqrt(float(np.square(image[mask] - reference[mask]).mean()))
+
+
+def masked_correlation(image, reference, mask) -> float:
+    """Pearson's correlation of the values in the mask, -1 … 1; NaN where either image is constant there."""
+    image, reference, mask = _comparable(image, reference, mask)
+    values, expected = image[mask] - image[mask].mean(), reference[mask] - reference[mask].mean()
+    scale = math.sqrt(float(values @ values) * float(expected @ expected))
+    return float(values @ expected) / scale if scale else math.nan
+
+
 def masked_psnr(image, reference, mask, data_range: float) -> float:
     """Peak signal-to-noise ratio over the mask in dB: 10 log10(range² / mean squared error); infinite when equal.
 

@@ -2,11 +2,10 @@
 
 `worker(name)` is a warm process that keeps its imports and networks from job to job; `Worker.start` gives a `Job`,
 whose state, progress, result and error are looked at after `Worker.poll()`, which never blocks. Volumes travel through
-an `Exchange`, a folder of `.npy` files that both sides map into memory.
+an `exchange.Exchange`, a folder of `.npy` files that both sides map into memory.
 """
 
-from GANSynthesisLib.jobs.exchange import Exchange
 from GANSynthesisLib.jobs.job import Job, JobError
-from GANSynthesisLib.jobs.worker import Worker, stop_all, worker
+from GANSynthesisLib.jobs.worker import Worker, poll_all, stop_all, worker
 
-__all__ = ["Exchange", "Job", "JobError", "Worker", "stop_all", "worker"]
+__all__ = ["Job", "JobError", "Worker", "poll_all", "stop_all", "worker"]

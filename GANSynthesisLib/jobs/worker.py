@@ -247,6 +247,12 @@ def worker(name: str) -> Worker:
     return _workers[name]
 
 
+def poll_all() -> None:
+    """Read what all workers say, and look after their deadlines."""
+    for each in _workers.values():
+        each.poll()
+
+
 def stop_all() -> None:
     """End all workers; done by itself when this process ends."""
     for each in _workers.values():

@@ -22,6 +22,7 @@ from GANSynthesisLib.mrml.outputs import (
     whole_or_nothing,
 )
 from GANSynthesisLib.mrml.provenance import provenance, write_provenance
+from GANSynthesisLib.mrml.regions import cropped_to_region
 from GANSynthesisLib.mrml.sequences import results_to_sequence, sequence_nodes
 from GANSynthesisLib.transforms import SpatialTransform
 from GANSynthesisLib.volumes import Volume, VolumeError
@@ -41,7 +42,7 @@ class Request:
     """One task for one model. Make it with `Request.of`, which raises before any work when something does not fit.
 
     nodes: role -> input node. outputs: names of the outputs wanted. given: output name -> node to fill (others are
-    added).
+    added). region: markups ROI that the inputs are restricted to, or None.
     """
 
     task: str
@@ -49,31 +50,33 @@ class Request:
     nodes: dict
     outputs: tuple[str, ...]
     given: dict
+    region: object = None
 
     @staticmethod
     def of(
         task: str, model, main=None, more: dict | None = None, given: dict | None = None, output: str | None = None,
-        details: bool = False,
+        details: bool = False, region=None,
     ):  # fmt: skip
         """Request with every node checked, each item of a sequence included.
 
         model: a name, a file or a `Model`. main: the input node, for the role that `more` (role -> node) leaves open.
         given: output name -> node to fill, the name None standing for the first output. output: name of the wanted
-        output; the task's first one otherwise. details: of a registration, everything that the model gives. Raises
-        `ModelError` (no such model, another task, wrong or missing roles) or `VolumeError` (a node cannot be used).
+        output; the task's first one otherwise. details: of a registration, everything that the model gives. region:
+        markups ROI node, around which the inputs are cropped, and with them the results. Raises `ModelError` (no such
+        model, another task, wrong or missing roles) or `VolumeError` (a node cannot be used).
         """
         model = _model_for(task, model)
         outputs = _outputs(task, model.card, output, details)
         nodes = _nodes(task, model.card, outputs, main, more or {})
         given = {name or outputs[0]: node for name, node in (given or {}).items() if node is not None}
-        request = Request(task, model, nodes, outputs, given)
+        request = Request(task, model, nodes, outputs, given, region)
         request._check()
         return request
 
     def _check(self) -> None:
         for role, node in self.nodes.items():
             for item in range(frame_count(node)) if is_sequence(node) else (None,):
-                volume_from_node(node, item, role)
+                self._volume(role, node, item)
             twice = [other for other, each in self.nodes.items() if each is node and other != role]
             if twice:
                 raise VolumeError(f"'{node.GetName()}' is both {role} and {twice[0]}: choose two different volumes.")
@@ -110,9 +113,12 @@ class Request:
     def volumes(self, frame: int | None = None) -> dict[str, Volume]:
         """Role -> volume, of that item where the role's node is a sequence."""
         return {
-            role: volume_from_node(node, frame if is_sequence(node) else None, role)
-            for role, node in self.nodes.items()
+            role: self._volume(role, node, frame if is_sequence(node) else None) for role, node in self.nodes.items()
         }
+
+    def _volume(self, role: str, node, item: int | None) -> Volume:
+        volume = volume_from_node(node, item, role)
+        return volume if self.region is None else cropped_to_region(volume, self.region)
 
     def write(self, results: list) -> dict:
         """Output name -> node, from one `inference.Result` per frame; the scene is as before if this fails."""

@@ -54,6 +54,9 @@ class System(nn.Module):
     def weight(self, term: str) -> float:
         return float(getattr(self.settings, f"{term}_weight", 1.0))
 
+    def start_anew(self) -> None:
+        """Called once the weights of another run are taken: forget how far that run was."""
+
     def after_turn(self, turn: str) -> None:
         """Called when a turn's optimizer has stepped (weight clipping, say)."""
 

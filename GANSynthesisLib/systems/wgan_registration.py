@@ -110,6 +110,9 @@ class WGANRegistration(Registration):
             self.register_buffer("gram", torch.zeros(4, 4))
             self.register_buffer("moment", torch.zeros(4, 3))
 
+    def start_anew(self) -> None:
+        self.generator_turns.zero_()
+
     def after_turn(self, turn: str) -> None:
         if turn == "generator":
             self.generator_turns += 1

@@ -1,6 +1,14 @@
-"""Training: cases, patches, the engine that plays the turns, checkpoints and the finished model."""
+"""Training: cases, patches, the engine that plays the turns, checkpoints and the finished model.
 
-from GANSynthesisLib.training.run import Alert, Cancelled, train
-from GANSynthesisLib.training.segmentors import extract_segmentor
+What needs torch is imported when it is asked for: a panel looks at cases, curves and advice without it.
+"""
 
-__all__ = ["Alert", "Cancelled", "extract_segmentor", "train"]
+from importlib import import_module
+
+_PLACES = {"Alert": "engine", "Cancelled": "run", "train": "run", "extract_segmentor": "segmentors"}
+
+
+def __getattr__(name: str):
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

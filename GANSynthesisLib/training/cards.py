@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from GANSynthesisLib.appearance import summarize
 from GANSynthesisLib.models import Card, Port
 from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.training.patches import LoadedCase
@@ -51,13 +52,19 @@ def training_card(
             "subjects": subjects, "held_out_subjects": held_out, "cases": len(loaded),
             "validation_cases": len(validation), "steps": engine.step,
             "kept_step": best["step"] if best else engine.step, "precision": precision, "data_sha256": data_hash,
-            "machine": machine, "alerts": engine.alerts,
+            "machine": machine, "alerts": engine.alerts, "inputs": _appearances(roles, loaded),
         },
         "metrics": {"validation": _finite(best["numbers"] if best else _last_validation(engine.history))},
         "citations": tuple(re.split(r"(?<=\d\.)\s+(?=[A-Z][a-z]+ [A-Z])", system.citation)),
         "versions": software_versions(), "seed": engine.run.seed,
     }
     return Card(**{**fields, **changes})
+
+
+def _appearances(roles: list[str], loaded: list[LoadedCase]) -> dict[str, dict]:
+    """What the training images of each input look like; the guard compares a user's images with it."""
+    images = {role: [case.appearance[role] for case in loaded if role in case.appearance] for role in roles}
+    return {role: summarize(found) for role, found in images.items() if found}
 
 
 def _plain(settings: dict) -> dict:

@@ -45,15 +45,7 @@ def find_cases(
     Files of the same stem belong together. A manifest has one column per role with paths relative to it, and may have
     `subject` and `name` columns. Raises DataError: nothing there, a role without files, no case that has every role.
     """
-    data = Path(data)
-    if data.is_file():
-        cases = _manifest_cases(data, roles, optional)
-    elif data.is_dir():
-        cases = _folder_cases(data, roles, optional)
-    else:
-        raise DataError(
-            f"There is no folder or manifest {data}: give a folder with the subfolders {', '.join(roles)}."
-        )
+    cases = list_cases(data, roles, optional)
     for role in roles:
         if not any(role in case.files for case in cases):
             hint = f" ({advice})" if advice else ""
@@ -69,6 +61,17 @@ def find_cases(
             )
         cases = whole
     return sorted(cases, key=lambda case: case.name)
+
+
+def list_cases(data: Path, roles: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Case]:
+    """All cases of a folder or manifest (see `find_cases`), also those that lack a role. Raises DataError: not there,
+    or a manifest that cannot be read."""
+    data = Path(data)
+    if data.is_file():
+        return _manifest_cases(data, roles, optional)
+    if data.is_dir():
+        return _folder_cases(data, roles, optional)
+    raise DataError(f"There is no folder or manifest {data}: give a folder with the subfolders {', '.join(roles)}.")
 
 
 def _folder_cases(data: Path, roles, optional) -> list[Case]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
 import torch
 
+from GANSynthesisLib.training.losses import LossesFile
 
-def write_history(folder: Path, history: list[dict]) -> None:
-    """`losses.csv` (one row per logged step) and `losses.png` (one panel per family of terms)."""
+
+def write_history(folder: Path, history: list[dict], losses: LossesFile | None = None) -> None:
+    """`losses.csv` (one row per logged step) and `losses.png` (one panel per family of terms).
+
+    losses: keeps the table up to date with less writing, where the same run comes again and again.
+    """
+    (losses or LossesFile(folder / "losses.csv")).follow(history)
     names = sorted({name for row in history for name in row} - {"step"})
-    beside = folder / "losses.csv.writing"
-    with beside.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, ["step", *names])
-        writer.writeheader()
-        writer.writerows(history)
-    os.replace(beside, folder / "losses.csv")
     if history:
         _plot(folder / "losses.png", history, names)
 

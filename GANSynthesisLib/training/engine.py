@@ -14,12 +14,20 @@ from GANSynthesisLib.progress import Cancelled
 from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from GANSynthesisLib.training.curves import write_history, write_preview
+from GANSynthesisLib.training.losses import LossesFile
 from GANSynthesisLib.training.patches import PatchSampler
-from GANSynthesisLib.training.stability import Average, ImagePool, learning_rate_factor
+from GANSynthesisLib.training.stability import (
+    ADVERSARIES,
+    Average,
+    ImagePool,
+    diversity_ratio,
+    find_trouble,
+    learning_rate_factor,
+)
 
 LOG_EVERY = 20
-ADVERSARIES = ("discriminator", "discriminators", "critic")
 MOST_ROLLBACKS = 3
+LOOKED_AT = 4  # validation batches whose previews are compared with each other
 
 
 class Alert(RuntimeError):
@@ -28,13 +36,14 @@ class Alert(RuntimeError):
 
 @dataclass
 class Run:
-    """Where and how long: `folder` holds checkpoint, curves and previews."""
+    """Where and how long: `folder` holds checkpoint, curves and previews; `log` gets every alert, in one line."""
 
     folder: Path
     steps: int
     seed: int
     report: Callable[[int, str], None]
     cancelled: Callable[[], bool]
+    log: Callable[[str], None]
 
 
 class Engine:
@@ -44,6 +53,7 @@ class Engine:
         settings = system.settings
         self.raw, self.sampler, self.validation, self.fabric, self.run = system, sampler, validation, fabric, run
         self.settings, self.step, self.history, self.alerts = settings, 0, [], []
+        self.losses = LossesFile(run.folder / "losses.csv")
         self.pool = ImagePool(settings.pool)
         system.use_pool(self.pool)
         optimizers = {turn: self._optimizer(turn) for turn in dict.fromkeys(system.turns)}
@@ -93,6 +103,8 @@ class Engine:
                 self.history.append({"step": self.step, **numbers})
             if self._due(self.settings.validate_every):
                 self._validate()
+            if self._due(LOG_EVERY) or self._due(self.settings.validate_every):
+                self._look_after()
             if self._due(self.settings.checkpoint_every) or self._stale():
                 self.save()
             self.run.report(self.step, self._status(numbers))
@@ -168,8 +180,17 @@ class Engine:
     def _alert(self, name: str, text: str) -> None:
         self.alerts.append({"name": name, "step": self.step, "text": text})
         self.run.report(self.step, f"alert {name}: {text}")
+        self.run.log(f"alert {name} at step {self.step}: {text}")
 
     # --- looking ----------------------------------------------------------------------------------------------------
+
+    def _look_after(self) -> None:
+        """What was logged goes to disk, and what it shows of trouble is told, once of each kind."""
+        if self.fabric.is_global_zero:
+            self.losses.follow(self.history)
+        for name, text in find_trouble(self.history).items():
+            if name not in [alert["name"] for alert in self.alerts]:
+                self._alert(name, text)
 
     def _validate(self) -> None:
         """Numbers and a preview with the averaged weights; the random state of training is left as it was."""
@@ -186,6 +207,8 @@ class Engine:
                 torch.manual_seed(number)  # simulated misalignment is the same at every validation
                 rows.append(self.raw.validate(batch))
             preview = self.raw.preview(self.validation[len(self.validation) // 2])
+            spaced = self.validation[:: max(1, len(self.validation) // LOOKED_AT)][:LOOKED_AT]
+            diversity = diversity_ratio([self.raw.preview(batch) for batch in spaced])
         self.raw.train()
         self.raw.load_state_dict(own)
         found = {}
@@ -194,6 +217,8 @@ class Engine:
             if values:
                 found[name] = sum(values) / len(values)
         entry = {f"validation/{name}": value for name, value in found.items()}
+        if diversity is not None:
+            entry["diversity/made over real"] = diversity
         if self.history and self.history[-1]["step"] == self.step:
             self.history[-1].update(entry)
         else:
@@ -241,7 +266,7 @@ class Engine:
         if self.fabric.device.type == "cuda":
             content["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
         save_checkpoint(self.run.folder / "checkpoint.pt", content)
-        write_history(self.run.folder, self.history)
+        write_history(self.run.folder, self.history, self.losses)
 
     def load(self, content: dict) -> None:
         """Take up a checkpoint. Raises CheckpointError when it belongs to another run."""
@@ -273,3 +298,4 @@ class Engine:
             torch.cuda.set_rng_state(content["cuda"], self.fabric.device)
         for name in ("step", "best", "stale", "slowdown", "history", "alerts"):
             setattr(self, name, content[name])
+        self.losses.start_over()

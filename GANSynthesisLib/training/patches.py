@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from GANSynthesisLib.appearance import Appearance, measure
 from GANSynthesisLib.files import read_channels, read_volume
 from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.training.cases import Case, DataError
@@ -21,11 +23,15 @@ TURNED = 0.3  # part of the training patches that are turned and scaled
 
 @dataclass
 class LoadedCase:
-    """Tensors (C, D, H, W) of one case by role; images of `paired` roles lie on one grid."""
+    """Tensors (C, D, H, W) of one case by role; images of `paired` roles lie on one grid.
+
+    appearance: what the images looked like as they were read.
+    """
 
     name: str
     tensors: dict[str, torch.Tensor]
     intensity: dict[str, tuple[float, float]]
+    appearance: dict[str, Appearance] = field(default_factory=dict)
 
 
 def load_case(case: Case, system: System) -> LoadedCase:
@@ -42,6 +48,11 @@ def intensity_settings(system: System, role: str) -> str:
     if role in ("fixed", "moving", "target"):
         return getattr(settings, f"{role}_intensity")
     return settings.intensity
+
+
+def _appearances(volumes: Mapping[str, Volume], system: System) -> dict[str, Appearance]:
+    """What the images of a case look like, by role; labels are no images."""
+    return {role: measure(volume, parse_range(intensity_settings(system, role))) for role, volume in volumes.items()}
 
 
 def _load_images(case: Case, system: System) -> LoadedCase:
@@ -73,7 +84,7 @@ def _load_images(case: Case, system: System) -> LoadedCase:
         if "source" in group and labels is not None and "labels" not in tensors:
             _check_labels(labels, len(settings.labels))
             tensors["labels"] = torch.from_numpy(label_array(labels, preparation.working))[None]
-    return LoadedCase(case.name, tensors, intensity)
+    return LoadedCase(case.name, tensors, intensity, _appearances(volumes, system))
 
 
 def _check_labels(labels: Volume, count: int) -> None:
@@ -109,7 +120,7 @@ def _load_registration(case: Case, system: System) -> LoadedCase:
                 )
             stack[number] = resample(channel, grid, "linear", fill=0).voxels
         tensors[f"{role}_labels"] = torch.from_numpy(stack)
-    return LoadedCase(case.name, tensors, {})
+    return LoadedCase(case.name, tensors, {}, _appearances(volumes, system))
 
 
 class PatchSampler:

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import shutil
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from GANSynthesisLib.training.cases import Case, DataError, find_cases, split_su
 from GANSynthesisLib.training.checkpoint import load_checkpoint
 from GANSynthesisLib.training.engine import Alert, Engine, Run
 from GANSynthesisLib.training.patches import PatchSampler, check_roles, load_case
+from GANSynthesisLib.training.unfinished import ENDING
 
 __all__ = ["Alert", "Cancelled", "run_folder", "train"]
 
@@ -30,7 +32,7 @@ PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 def run_folder(output: Path) -> Path:
     """Where a run keeps checkpoint, curves and previews: beside the model it makes."""
     output = Path(output)
-    return output.with_name(output.name.removesuffix(".safetensors") + ".run")
+    return output.with_name(output.name.removesuffix(".safetensors") + ENDING)
 
 
 def train(
@@ -48,13 +50,16 @@ def train(
     card: dict | None = None,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
+    log: Callable[[str], None] | None = None,
+    leave_out: Collection[str] = (),
 ) -> Path:
     """Train a system on the cases of `data` and write a model with its card to `output` (`.safetensors`).
 
     data: a folder with one subfolder per role, or a CSV manifest. settings: names and values of the system's settings.
     initial: a model, its name or its file, of the same system and networks, whose weights the run starts from.
     card: fields of the card to set (title, description, licence, …). progress(fraction 0…1, text) is called after
-    every step; cancelled() is asked before. With `resume` a run goes on from its last checkpoint; on a CPU it ends
+    every step; cancelled() is asked before. log(line) is called with every alert. leave_out: names of cases not to
+    train on. With `resume` a run goes on from its last checkpoint; on a CPU it ends
     with the same bits as an uninterrupted one. Raises SettingsError, DataError, CheckpointError (before any work),
     Alert (training broke down), Cancelled.
     """
@@ -78,12 +83,14 @@ def train(
         _take_weights(system, initial if isinstance(initial, Model) else load_model(initial))
     optional = tuple(role for role in chosen.optional_roles if role not in system.roles)
     found = find_cases(data, system.roles, optional, system.paired, system.advice)
+    found = [case for case in found if case.name not in leave_out]
+    if not found:
+        raise DataError(f"All cases in {data} are left out: mend their problems, or give other data.")
     if not system.paired:
         _forget_unwanted_labels(found, system)
     training, held_out = split_subjects(found, parsed.validation_fraction, seed)
     say = progress or silent
-    say(0.0, f"reading {len(found)} cases")
-    loaded, kept = [load_case(case, system) for case in training], [load_case(case, system) for case in held_out]
+    loaded, kept = _read_cases(training, held_out, system, say)
     check_roles(loaded, system)
 
     folder = run_folder(output)
@@ -98,7 +105,7 @@ def train(
         left = (time.monotonic() - started) / max(step - first, 1) * (steps - step)
         say(step / steps, f"step {step}/{steps}, {_clock(left)} left: {text}")
 
-    run = Run(folder, steps, seed, report, cancelled or never)
+    run = Run(folder, steps, seed, report, cancelled or never, log or (lambda line: None))
     engine = Engine(system, sampler, batches, fabric, run)
     data_hash = _data_hash(found)
 
@@ -128,6 +135,15 @@ def train(
     return output
 
 
+def _read_cases(training: list[Case], held_out: list[Case], system: System, say: Progress):
+    """The cases in memory, those for training and those for validation."""
+    loaded, count = [], len(training) + len(held_out)
+    for case in (*training, *held_out):
+        say(0.0, f"reading case {len(loaded) + 1} of {count}")
+        loaded.append(load_case(case, system))
+    return loaded[: len(training)], loaded[len(training) :]
+
+
 def _take_weights(system: System, model: Model) -> None:
     """Start from a model's weights; what it does not have (a discriminator, say) starts afresh."""
     if model.card.system != system.name:
@@ -140,6 +156,7 @@ def _take_weights(system: System, model: Model) -> None:
             "the settings it was trained with, which its card lists."
         )
     system.load_state_dict(given, strict=False)
+    system.start_anew()
 
 
 def _forget_unwanted_labels(cases: list[Case], system) -> None:

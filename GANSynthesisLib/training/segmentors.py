@@ -33,7 +33,14 @@ def extract_segmentor(model_file: Path, output: Path, card: dict | None = None) 
         "inputs": (dataclasses.replace(whole.input("target"), name="source", optional=False,
                                        description="image to be segmented"),),
         "outputs": (dataclasses.replace(whole.output("segmentation"), needs=("source",)),),
-        "training": {**whole.training, "through": whole.name, "through_hash": model.sha256}, "metrics": {},
+        "training": {**whole.training, "through": whole.name, "through_hash": model.sha256,
+                     "inputs": _seen_by_segmentor(whole)}, "metrics": {},
     }
     save_model(output, system.segmentor.state_dict(prefix="segmentor."), Card(**{**fields, **(card or {})}))
     return Path(output)
+
+
+def _seen_by_segmentor(whole: Card) -> dict[str, dict]:
+    """What its images looked like in training: the target images of the whole model are the segmentor's source."""
+    inputs = whole.training.get("inputs", {})
+    return {"source": inputs["target"]} if "target" in inputs else {}

@@ -15,7 +15,7 @@ from GANSynthesisLib.evaluation.command import evaluate
 from GANSynthesisLib.models import load_model
 
 LAST_TRAINING_CASE = 71
-STRUCTURE_STEPS = 8000
+STRUCTURE_STEPS = 6000
 PERTURBATIONS = 16  # of each validation case, to learn which error goes with a score of the critic
 SETTINGS = {
     "patch": "48,48,48", "spacing": 2, "width": 16, "batch": 2, "structures": 1, "structure_names": "prostate",

@@ -1,8 +1,11 @@
 """Put a trained model among the shipped ones, with the scores of the benchmarks on its card.
 
     python Resources/Training/ship_model.py runs/brain-t1-to-t2.safetensors --bench bench.json
+    python Resources/Training/ship_model.py Resources/Models/brain-t1-to-t2.safetensors --statistics brain-t1-to-t2.csv
 
 bench.json is what `make bench` writes; the numbers that name the model go onto its card, each beside the peer's.
+--statistics measures again what the images of the inputs look like, from the manifest that the model was trained on
+(`--column source=target` where an input has another name there); a new training run puts that on the card by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from training_script import MODELS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from GANSynthesisLib.models import load_model, save_model  # noqa: E402
+from GANSynthesisLib.models import Card, Model, load_model, save_model  # noqa: E402
+from GANSynthesisLib.training.statistics import input_statistics  # noqa: E402
 
 MOST_BYTES = 20_000_000
 TEST_CASES = {
@@ -37,23 +41,48 @@ def test_scores(name: str, entries: list[dict]) -> dict:
     }
 
 
+def with_scores(card: Card, scores: dict) -> Card:
+    """The card with the scores of the tests, and on whom they were measured."""
+    where = TEST_CASES.get(card.name, TEST_PATIENT)
+    return dataclasses.replace(card, metrics={**card.metrics, "test": scores, "test_cases": where})
+
+
+def with_statistics(card: Card, manifest: Path, columns: dict[str, str]) -> Card:
+    """The card with what the training images of its inputs look like."""
+    inputs = input_statistics(card, manifest, columns)
+    return dataclasses.replace(card, training={**card.training, "inputs": inputs})
+
+
+def ship(model: Model, card: Card) -> Path:
+    """Write the model with that card among the shipped ones, without the players that only served in training."""
+    output = MODELS / f"{card.name}.safetensors"
+    same = save_model(output, model.build().deployed_state(), card) == model.sha256
+    size = output.stat().st_size
+    print(f"{output.name}: {size / 1e6:.1f} MB, {'the same weights' if same else 'fewer weights'} as {model.path}")
+    if size > MOST_BYTES:
+        raise SystemExit(f"{output} is larger than {MOST_BYTES / 1e6:.0f} MB: train a smaller network")
+    return output
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--bench", type=Path, required=True)
+    parser.add_argument("--bench", type=Path)
+    parser.add_argument("--statistics", type=Path, metavar="MANIFEST.csv")
+    parser.add_argument("--column", action="append", default=[], metavar="INPUT=COLUMN")
     arguments = parser.parse_args()
+    if not (arguments.bench or arguments.statistics):
+        parser.error("nothing to put onto the card: give --bench, --statistics, or both")
     model = load_model(arguments.model)
-    scores = test_scores(model.card.name, json.loads(arguments.bench.read_text(encoding="utf-8")))
-    if not scores:
-        parser.error(f"{arguments.bench} has no number about {model.card.name}: a shipped model needs a test")
-    where = TEST_CASES.get(model.card.name, TEST_PATIENT)
-    metrics = {**model.card.metrics, "test": scores, "test_cases": where}
-    output = MODELS / f"{model.card.name}.safetensors"
-    save_model(output, model.build().deployed_state(), dataclasses.replace(model.card, metrics=metrics))
-    size = output.stat().st_size
-    print(f"{output.name}: {size / 1e6:.1f} MB, {len(scores)} scores")
-    if size > MOST_BYTES:
-        parser.error(f"{output} is larger than {MOST_BYTES / 1e6:.0f} MB: train a smaller network")
+    card = model.card
+    if arguments.bench:
+        scores = test_scores(card.name, json.loads(arguments.bench.read_text(encoding="utf-8")))
+        if not scores:
+            parser.error(f"{arguments.bench} has no number about {card.name}: a shipped model needs a test")
+        card = with_scores(card, scores)
+    if arguments.statistics:
+        card = with_statistics(card, arguments.statistics, dict(each.split("=", 1) for each in arguments.column))
+    ship(model, card)
 
 
 if __name__ == "__main__":

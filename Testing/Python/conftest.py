@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["panel_fixtures"]  # the fixtures `opened` and `place`
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

@@ -188,6 +188,53 @@ def test_the_command_line_runs_as_a_module_of_its_own(tmp_path):
     assert ended.stdout == ""
 
 
+# Batches
+
+
+@pytest.fixture
+def folders(trained, tmp_path):
+    """Options of a batch: two images and what is none go in, results come out."""
+    for name in ("first", "second"):
+        write_volume(head(len(name)), tmp_path / "in" / f"{name}.nii.gz")
+    (tmp_path / "in" / "broken.nii").write_bytes(b"no image at all")
+    return ["--input-folder", tmp_path / "in", "--output-folder", tmp_path / "out", "--device", "cpu"]
+
+
+def test_a_batch_has_one_line_per_case_and_a_summary_and_goes_on(trained, folders, tmp_path, capsys):
+    assert run("batch", trained / "paired.safetensors", *folders) == 1
+    broken, first, second, summary = capsys.readouterr().out.splitlines()
+    assert broken.startswith("broken: failed: The file 'broken.nii' cannot be read as a volume")
+    assert (first[:14], second[:15]) == ("first: done in", "second: done in")
+    assert summary == f"3 cases: 2 done, 1 failed, 0 done before; results in {tmp_path / 'out'}"
+    assert read_volume(tmp_path / "out" / "first_target.nii.gz").grid.same_as(head().grid)
+    (tmp_path / "in" / "broken.nii").unlink()
+    assert run("batch", trained / "paired.safetensors", *folders) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "first: was done before", "second: was done before",
+        f"2 cases: 0 done, 0 failed, 2 done before; results in {tmp_path / 'out'}",
+    ]
+    assert run("batch", trained / "paired.safetensors", *folders, "--seed", 1) == 2
+    assert "other settings (seed), 'paired': choose another folder, or restart" in said(capsys)
+    assert run("batch", trained / "paired.safetensors", *folders, "--seed", 1, "--restart") == 0
+
+
+def test_a_batch_makes_the_outputs_asked_for(trained, folders, tmp_path, capsys):
+    assert run("batch", trained / "cyclegan.safetensors", *folders, "--outputs", "target", "segmentation") == 1
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"first_target.nii.gz", "first_segmentation.seg.nrrd"} <= made
+
+
+def test_an_interrupted_batch_says_how_to_go_on(trained, folders, capsys, monkeypatch):
+    def interrupted(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("GANSynthesisLib.batch.run.apply_model", interrupted)
+    (folders[1] / "broken.nii").unlink()
+    assert run("batch", trained / "paired.safetensors", *folders) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped; the same command goes on with what is left"
+    assert sorted(path.name for path in folders[3].iterdir()) == ["batch.json"]
+
+
 # Errors
 
 
@@ -204,6 +251,10 @@ APPLY_ERRORS = [
     (["apply", "PAIRED", "--input", "source=FLAT", "--output", "target=x.nii"], "the same value 0 in every voxel"),
     (["apply", "PAIRED", "--input", "source=SOURCE", "--output", "target=x.nii", "--device", "tpu"], "is no device"),
     (["apply", "BROKEN", "--input", "source=SOURCE", "--output", "target=x.nii"], "is not a safetensors file"),
+    (["batch", "PAIRED", "--input-folder", "CASES", "--output-folder", "CASES"], "lies in the input folder"),
+    (["batch", "PAIRED", "--input-folder", "nowhere", "--output-folder", "out"], "There is no input folder"),
+    (["batch", "PAIRED", "--input-folder", "CASES", "--output-folder", "out", "--outputs", "ct"], "no output 'ct'"),
+    (["batch", "PAIRED", "--input-folder", "CASES", "--output-folder", "out", "--device", "tpu"], "is no device"),
     (["train", "gan", "--data", "CASES", "--output", "m.safetensors"], "there is no system 'gan'; there are: paired"),
     (["train", "paired", "--data", "nowhere", "--output", "m.safetensors"], "There is no folder or manifest nowhere"),
     (["train", "paired", "--data", "CASES", "--output", "m.pt"], "must end in .safetensors"),

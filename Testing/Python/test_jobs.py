@@ -17,7 +17,8 @@ from fault_work import command
 
 from GANSynthesisLib import jobs
 from GANSynthesisLib.grid import Grid
-from GANSynthesisLib.jobs import Exchange, JobError, Worker
+from GANSynthesisLib.jobs import JobError, Worker
+from GANSynthesisLib.jobs.exchange import Exchange
 from GANSynthesisLib.jobs.process import is_alive
 from GANSynthesisLib.transforms import SpatialTransform
 from GANSynthesisLib.volumes import Volume

@@ -4,8 +4,10 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from Benchmarks.rotation import rotation
 
+from GANSynthesisLib.opening import opened
 from GANSynthesisLib.transforms import SpatialTransform
 from GANSynthesisLib.volumes import (
     Grid,
@@ -277,3 +279,12 @@ def test_a_moving_volume_is_warped_onto_the_fixed_grid():
     truth = smooth_values(transform.points(fixed.points().reshape(-1, 3))).reshape(fixed.shape)
     assert np.abs(warped.voxels - truth).max() < 3
     assert warped.grid.same_as(fixed)
+
+
+@pytest.mark.parametrize("shape", [(9, 10, 11), (20, 21, 8), (1, 15, 16), (12, 1, 9), (2, 9, 9), (3, 3, 3)])
+@pytest.mark.parametrize("share", [0.7, 0.9, 0.99])
+def test_opening_is_that_of_simpleitk(shape, share):
+    mask = np.random.default_rng(0).random(shape) < share
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    expected = sitk.BinaryMorphologicalOpening(image, [1 if size > 2 else 0 for size in image.GetSize()])
+    assert np.array_equal(opened(mask), sitk.GetArrayFromImage(expected).astype(bool))

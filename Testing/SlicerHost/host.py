@@ -11,6 +11,7 @@ all `vtkMRML` classes are the real ones of slicer-core.
 import importlib.util
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,17 +22,30 @@ import slicer
 import slicer.util
 from PySide6 import QtCore, QtWidgets
 
-from . import application, parameter_node, pythonqt, recording, scripted_module, ui_loader, widgets
+from . import application, ctk_widgets, mrml_widgets, parameter_node, pythonqt, recording, scripted_module, ui_loader
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A scripted module opened in the host: its Python module, description, widget class instance and frame."""
+    """A scripted module opened in the host: what `slicer.modules` has of it, and its widget representation."""
 
-    python: ModuleType
     module: object
-    widget: object
-    frame: object
+    representation: object
+
+    @property
+    def python(self) -> ModuleType:
+        """The Python module, as it was loaded last."""
+        return sys.modules[self.module.name]
+
+    @property
+    def widget(self):
+        """The panel's widget class instance; a reload makes another."""
+        return self.representation.self()
+
+    @property
+    def frame(self):
+        """The Qt widget around the panel."""
+        return self.representation.frame
 
     def grab(self, path: Path, width: int = 420) -> None:
         """Save a picture of the panel."""
@@ -45,7 +59,7 @@ class Panel:
 
     def close(self) -> None:
         """What Slicer does with a panel when it quits."""
-        self.widget.cleanup()
+        slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(self.module.name)
         self.module.forget_widget()
         pythonqt.native(self.frame).deleteLater()
         QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
@@ -56,16 +70,21 @@ def start_host() -> application.Application:
     if isinstance(getattr(slicer, "app", None), application.Application):
         return slicer.app
     qt_application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
+    application.keep_settings_apart()
     sys.modules["qt"] = _make_qt()
-    sys.modules["ctk"] = pythonqt.make_module("ctk", widgets.NATIVE_CLASSES["ctk"], {})
-    for name, native_class in widgets.NATIVE_CLASSES["slicer"].items():
-        setattr(slicer, name, pythonqt.add_class(f"slicer.{name}", native_class))
-    for name, module in {**scripted_module.make_modules(), **_parameter_node_module()}.items():
+    sys.modules["ctk"] = pythonqt.make_module("ctk", {each.__name__: each for each in ctk_widgets.CLASSES}, {})
+    for native_class in mrml_widgets.CLASSES:
+        setattr(slicer, native_class.__name__, pythonqt.add_class(f"slicer.{native_class.__name__}", native_class))
+    modules = scripted_module.make_modules() | {"slicer.parameterNodeWrapper": parameter_node.make_module()}
+    for name, module in modules.items():
         sys.modules[name] = module
         setattr(slicer, name.split(".")[-1], module)
     for each in (scripted_module.qSlicerScriptedLoadableModule, scripted_module.qSlicerScriptedLoadableModuleWidget):
         setattr(slicer, each.__name__, each)
     slicer.app = application.Application(qt_application)
+    slicer.util.messageBox = application.message_box
+    selector = application.ModuleSelector()
+    slicer.util.moduleSelector = lambda: selector
     if not hasattr(slicer, "modules"):
         slicer.modules = SimpleNamespace()
     return slicer.app
@@ -73,17 +92,14 @@ def start_host() -> application.Application:
 
 def _make_qt() -> ModuleType:
     recorded = [name.removeprefix("qt.") for name in recording.CLASSES if name.startswith("qt.")]
-    others = {name: pythonqt.qt_class(name) for name in recording.MODULES["qt"] if name != "QUiLoader"}
-    others["QUiLoader"] = ui_loader.QUiLoader
-    return pythonqt.make_module("qt", {name: pythonqt.qt_class(name) for name in recorded}, others)
+    stand_ins = {"QFileDialog": ctk_widgets.QFileDialog, "QUiLoader": ui_loader.QUiLoader}
+    classes = {name: stand_ins.get(name) or pythonqt.qt_class(name) for name in recorded}
+    others = {name: stand_ins.get(name) or pythonqt.qt_class(name) for name in recording.MODULES["qt"]}
+    return pythonqt.make_module("qt", classes, others)
 
 
-def _parameter_node_module() -> dict[str, ModuleType]:
-    return {"slicer.parameterNodeWrapper": parameter_node.make_module()}
-
-
-def load_module(path: Path) -> tuple[ModuleType, object]:
-    """Import a scripted module's file as Slicer does; gives its Python module, and it as `slicer.modules` has it."""
+def load_module(path: Path):
+    """Import a scripted module's file as Slicer does; gives it as `slicer.modules` has it."""
     name = path.stem
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
@@ -96,13 +112,36 @@ def load_module(path: Path) -> tuple[ModuleType, object]:
     setattr(slicer.modules, name.lower(), module)
     setattr(slicer.modules, f"{name}Instance", instance)
     slicer.app.complete_startup()
-    return python, module
+    return module
 
 
 def open_panel(path: Path) -> Panel:
     """Load a scripted module and open its panel on the present scene."""
-    python, module = load_module(path)
-    frame = module.widgetRepresentation()
-    frame.isEntered = True
-    frame.self().enter()
-    return Panel(python, module, frame.self(), frame.frame)
+    module = load_module(path)
+    representation = module.widgetRepresentation()
+    representation.isEntered = True
+    representation.self().enter()
+    return Panel(module, representation)
+
+
+def reload_panel(panel: Panel) -> None:
+    """What Slicer's "Reload" does, by its own function: cleanup, the file imported anew, a new widget set up.
+
+    As in Slicer, the library that the file imports is not imported anew, and the new widget is not entered.
+    """
+    slicer.util.reloadScriptedModule(panel.module.name)
+
+
+def quit_slicer(panel: Panel) -> None:
+    """What Slicer does when its user quits: the signal `aboutToQuit()`, then every module is unloaded."""
+    slicer.app.aboutToQuit.emit()
+    panel.close()
+
+
+def wait_until(condition, seconds: float = 30.0) -> bool:
+    """Let timers and clicks be handled until the condition holds; False where it does not within the time."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 20)
+        time.sleep(0.005)
+    return bool(condition())

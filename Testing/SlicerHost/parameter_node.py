@@ -1,13 +1,11 @@
 """Stand-in of `slicer.parameterNodeWrapper`: a typed view of a `vtkMRMLScriptedModuleNode`, bound to widgets.
 
-Covers the types that the panel uses: str, int, float, bool, Path, Enum and MRML nodes, with `Choice`, `Default`,
-`Minimum`, `Maximum` and `WithinRange`; a widget of a type that Slicer has no connector for is refused as in Slicer.
+Covers the types that the panel uses: str, int, float, bool and MRML nodes, with `Choice` and `WithinRange`; a widget
+of a type that Slicer has no connector for is refused as in Slicer.
 """
 
-import enum
 import typing
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 import slicer
@@ -35,67 +33,32 @@ class WithinRange:
             raise ValueError(f"{value!r} is not within {self.minimum} and {self.maximum}")
 
 
-@dataclass
-class Minimum:
-    minimum: float
-
-    def validate(self, value) -> None:
-        if value < self.minimum:
-            raise ValueError(f"{value!r} is below {self.minimum}")
-
-
-@dataclass
-class Maximum:
-    maximum: float
-
-    def validate(self, value) -> None:
-        if value > self.maximum:
-            raise ValueError(f"{value!r} is above {self.maximum}")
-
-
-@dataclass
-class Default:
-    value: object
-
-
 class _Parameter:
     """One member: its type and checks, and how it is written into the parameter node."""
 
     def __init__(self, owner: type, name: str, annotated):
         self.name = name
-        self.kind, *annotations = typing.get_args(annotated) if hasattr(annotated, "__metadata__") else (annotated,)
+        self.kind, *self.checks = typing.get_args(annotated) if hasattr(annotated, "__metadata__") else (annotated,)
         self.is_node = issubclass(self.kind, slicer.vtkMRMLNode)
-        if not (self.is_node or issubclass(self.kind, (str, int, float, bool, Path, enum.Enum))):
+        if not (self.is_node or self.kind in (str, int, float, bool)):
             raise TypeError(f"unable to create a serializer for {owner.__name__} member {name}: {annotated}")
-        self.checks = [each for each in annotations if hasattr(each, "validate")]
-        defaults = [each.value for each in annotations if isinstance(each, Default)]
-        self.default = getattr(owner, name, defaults[0] if defaults else self._plain_default())
-
-    def _plain_default(self):
-        if self.is_node:
-            return None
-        choices = [each.choices for each in self.checks if isinstance(each, Choice)]
-        if choices:
-            return choices[0][0]
-        return list(self.kind)[0] if issubclass(self.kind, enum.Enum) else self.kind()
+        self.choices = next((each.choices for each in self.checks if isinstance(each, Choice)), [])
+        plain = None if self.is_node else self.choices[0] if self.choices else self.kind()
+        self.default = getattr(owner, name, plain)
 
     def write(self, node, value) -> None:
-        if value is None and self.is_node:
+        if self.is_node and value is None:
             node.SetParameter(self.name, "")
             node.SetNodeReferenceID(self.name, None)
             return
-        if value is None:
-            raise ValueError(f"{self.name} must not be None")
-        fits = isinstance(value, self.kind) and not (isinstance(value, bool) and self.kind is int)
-        if not fits and not (self.kind is float and isinstance(value, int)):
+        allowed = {float: (float, int), int: int}.get(self.kind, self.kind)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and self.kind is not bool):
             raise TypeError(f"{self.name} must be {self.kind.__name__}, not {value!r}")
         for check in self.checks:
             check.validate(value)
+        node.SetParameter(self.name, "" if self.is_node else str(value))
         if self.is_node:
-            node.SetParameter(self.name, "")
             node.SetNodeReferenceID(self.name, value.GetID())
-        else:
-            node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
 
     def read(self, node):
         if not node.HasParameter(self.name):
@@ -103,40 +66,32 @@ class _Parameter:
         if self.is_node:
             return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
-        if self.kind is bool:
-            return text == "True"
-        return self.kind[text] if issubclass(self.kind, enum.Enum) else self.kind(text)
+        return text == "True" if self.kind is bool else self.kind(text)
 
 
 class _Connector:
     """Two-way binding of one widget; as in Slicer, only for pairs of widget and type that it has a connector for."""
 
     def __init__(self, widget, parameter: _Parameter):
-        self.widget, self.parameter = widget, parameter
-        kind, widget_class, checks = parameter.kind, type(widget).recorded, parameter.checks
-        choices = [each.choices for each in checks if isinstance(each, Choice)]
-        pairs = {
+        self.widget, self.parameter, kind = widget, parameter, parameter.kind
+        widget_class = type(widget).recorded
+        known, self.property, self.signal = {
             "qt.QCheckBox": (kind is bool, "checked", "toggled"),
             "qt.QPushButton": (kind is bool, "checked", "toggled"),
             "qt.QSpinBox": (kind is int, "value", "valueChanged"),
             "qt.QDoubleSpinBox": (kind is float, "value", "valueChanged"),
             "qt.QLineEdit": (kind is str, "text", "textChanged"),
-            "ctk.ctkPathLineEdit": (kind is Path, "currentPath", "currentPathChanged"),
-            "qt.QComboBox": (bool(choices) or issubclass(kind, enum.Enum), "currentIndex", "currentIndexChanged"),
+            "qt.QComboBox": (bool(parameter.choices), "currentIndex", "currentIndexChanged"),
             "slicer.qMRMLNodeComboBox": (parameter.is_node, "", "currentNodeChanged"),
-        }
-        known, self.property, self.signal = pairs.get(widget_class, (False, "", ""))
+        }.get(widget_class, (False, "", ""))
         if not known:
             raise RuntimeError(f"Unable to create GUI connector from datatype '{kind}' to widget '{widget_class}'")
-        self.choices = choices[0] if choices else list(kind) if widget_class == "qt.QComboBox" else []
-        if widget_class == "qt.QComboBox":
+        if parameter.choices:
             widget.clear()
-            for choice in self.choices:
-                widget.addItem(choice.name if isinstance(choice, enum.Enum) else str(choice))
-        elif widget_class in ("qt.QSpinBox", "qt.QDoubleSpinBox"):
-            for check in checks:
-                widget.minimum = getattr(check, "minimum", widget.minimum)
-                widget.maximum = getattr(check, "maximum", widget.maximum)
+            widget.addItems([str(choice) for choice in parameter.choices])
+        elif kind in (int, float):
+            for check in parameter.checks:
+                widget.minimum, widget.maximum = check.minimum, check.maximum
         elif parameter.is_node:
             widget.nodeTypes = [kind.__name__]
 
@@ -144,15 +99,14 @@ class _Connector:
         if self.parameter.is_node:
             return self.widget.currentNode()
         value = getattr(self.widget, self.property)
-        return self.choices[value] if self.choices else self.parameter.kind(value)
+        return self.parameter.choices[value] if self.parameter.choices else self.parameter.kind(value)
 
     def write(self, value) -> None:
         if self.parameter.is_node:
             self.widget.setCurrentNode(value)
-        elif self.choices:
-            self.widget.currentIndex = self.choices.index(value)
         else:
-            setattr(self.widget, self.property, str(value) if isinstance(value, Path) else value)
+            choices = self.parameter.choices
+            setattr(self.widget, self.property, choices.index(value) if choices else value)
 
 
 class _ParameterNode:
@@ -248,7 +202,7 @@ def parameterNodeWrapper(classtype: type) -> type:
 def make_module() -> ModuleType:
     """The module `slicer.parameterNodeWrapper`, with recorded names only."""
     module = ModuleType("slicer.parameterNodeWrapper")
-    for each in (Choice, Default, Maximum, Minimum, WithinRange, parameterNodeWrapper):
+    for each in (Choice, WithinRange, parameterNodeWrapper):
         assert each.__name__ in recording.MODULES[module.__name__], each
         setattr(module, each.__name__, each)
     return module

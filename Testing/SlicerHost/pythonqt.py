@@ -4,6 +4,7 @@ Every Qt object that leaves the host is a `QtObject`, a proxy of a PySide6 objec
 recording of its class has, and nothing else.
 """
 
+import ctypes
 import inspect
 import sys
 import traceback
@@ -17,6 +18,11 @@ from . import recording
 
 slot_errors: list[BaseException] = []
 """Exceptions that Python functions raised while a signal called them; Slicer prints these in its console."""
+
+# PySide6 6.12 drops a reference too many to what a slot returns, None, and to what emit() returns, True. Before Python
+# 3.12 these can run out and end the process: so there are some millions more of them, for good.
+_SPARE_REFERENCES = [None, True] * 2_000_000 if sys.version_info < (3, 12) else []
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SPARE_REFERENCES))
 
 _proxies: "weakref.WeakValueDictionary[int, QtObject]" = weakref.WeakValueDictionary()
 _proxy_classes: dict[str, type] = {}
@@ -35,7 +41,8 @@ class _ProxyClass(type):
     def __getattr__(cls, name):
         if name.startswith("__") or name not in recording.names(cls.recorded):
             raise AttributeError(f"type object '{cls.recorded}' has no attribute '{name}'")
-        return getattr(cls.native_class, name)
+        found = getattr(cls.native_class, name)
+        return found if isinstance(found, type) or not callable(found) else _method(found)
 
     def __instancecheck__(cls, instance):
         return isinstance(instance, QtObject) and isinstance(instance.__dict__["_native"], cls.native_class)
@@ -77,7 +84,8 @@ class QtObject:
         index = qt_object.metaObject().indexOfProperty(name)
         if not qt_object.metaObject().property(index).isWritable():
             raise AttributeError(f"property '{name}' of {recorded} object is not writable")
-        qt_object.setProperty(name, native(value))
+        if not qt_object.setProperty(name, native(value)):
+            raise AttributeError(f"property '{name}' of type '{kind}' does not accept {value!r}")
 
     def __eq__(self, other):
         return isinstance(other, QtObject) and _address(self) == _address(other)
@@ -99,16 +107,14 @@ class Signal:
         self._count = len(text.split(",")) if text else 0
 
     def connect(self, function) -> bool:
-        def called(*arguments):
-            try:
-                call_with_as_many(function, [wrap(argument) for argument in arguments])
-            except Exception as error:  # Slicer prints what a slot raises and goes on; tests look at the list
-                slot_errors.append(error)
-                traceback.print_exc(file=sys.stderr)
-
-        # PySide6 sends as many arguments as the function names
-        slots = (lambda: called(), lambda first: called(first), lambda first, second: called(first, second))
-        slot = slots[self._count]
+        called = guarded(function)
+        slot = (  # PySide6 sends as many arguments as the function names
+            lambda: called(),
+            lambda a: called(a),
+            lambda a, b: called(a, b),
+            lambda a, b, c: called(a, b, c),
+            lambda a, b, c, d: called(a, b, c, d),
+        )[self._count]
         _connections(self._sender).append((self._name, function, slot))
         getattr(native(self._sender), self._name).connect(slot)
         return True
@@ -120,6 +126,19 @@ class Signal:
                 _connections(self._sender).remove(entry)
                 return True
         return False
+
+
+def guarded(function):
+    """A Python function as a slot: Slicer prints what it raises and goes on; tests look at `slot_errors`."""
+
+    def called(*arguments):
+        try:
+            return call_with_as_many(function, [wrap(argument) for argument in arguments])
+        except Exception as error:
+            slot_errors.append(error)
+            traceback.print_exc(file=sys.stderr)
+
+    return called
 
 
 def call_with_as_many(function, arguments: list):
@@ -183,8 +202,7 @@ def make_module(name: str, classes: dict[str, type], others: dict[str, object]) 
     module = ModuleType(name)
     for class_name, native_class in classes.items():
         setattr(module, class_name, add_class(f"{name}.{class_name}", native_class))
-    for other_name, value in others.items():
-        setattr(module, other_name, value)
+    vars(module).update(others)
     return module
 
 
@@ -216,7 +234,35 @@ def _signal(sender: QtObject, signature: str) -> Signal:
 
 
 def _method(function):
-    def called(*arguments, **keywords):
-        return wrap(function(*[native(argument) for argument in arguments], **keywords))
+    def called(*arguments):
+        given = [guarded(each) if inspect.isroutine(each) else native(each) for each in arguments]
+        return wrap(function(*given))
 
     return called
+
+
+_STORED_TYPES = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": list}
+
+
+def stored_properties(recorded: str, base: type, changed=lambda self: None, **defaults) -> dict[str, QtCore.Property]:
+    """Qt properties for all that a class was recorded with and its base lacks: each keeps what it is given.
+
+    A stand-in puts them into its class body and overrides those that do something more; `changed` is called after each
+    setting. Properties of other types than text, lists of text and numbers hold any value.
+    """
+    missing = set(recording.CLASSES[recorded]["properties"]) - {
+        base.staticMetaObject.property(index).name() for index in range(base.staticMetaObject.propertyCount())
+    }
+    return {name: _stored(recorded, name, changed, defaults.get(name)) for name in missing}
+
+
+def _stored(recorded: str, name: str, changed, default) -> QtCore.Property:
+    kind = _STORED_TYPES.get(recording.CLASSES[recorded]["properties"][name])
+    default = kind() if default is None and kind else default
+
+    def put(self, value) -> None:
+        setattr(self, f"_{name}", value)
+        changed(self)
+
+    qt_type = "QStringList" if kind is list else kind or "QVariant"
+    return QtCore.Property(qt_type, lambda self: getattr(self, f"_{name}", default), put)

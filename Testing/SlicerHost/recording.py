@@ -2,7 +2,8 @@
 
 The recording lists, per class, `properties` (name -> C++ type), `signals` and `slots` (with signature) and the
 remaining Python-visible `names`; what every QWidget has stands under `qt.QWidget` alone. Names that Qt 5.15 lacks were
-left out.
+left out, as PyQt5 5.15 has them not. The classes in `seen_in_slicer_code` were not recorded: their few names are those
+that Slicer's own modules and its extensions call.
 """
 
 import json
@@ -37,7 +38,16 @@ QOBJECT_NAMES = {
     "setProperty",
     "signalsBlocked",
 }
-NOT_WIDGETS = {"qt.QVBoxLayout", "qt.QHBoxLayout", "qt.QFormLayout", "qt.QTimer", "slicer.app"}
+NOT_WIDGETS = {
+    "qt.QVBoxLayout",
+    "qt.QHBoxLayout",
+    "qt.QFormLayout",
+    "qt.QGridLayout",
+    "qt.QButtonGroup",
+    "qt.QSettings",
+    "qt.QTimer",
+    "slicer.app",
+}
 
 _BY_CLASS_NAME = {name.split(".")[-1]: name for name in CLASSES}
 
@@ -45,6 +55,13 @@ _BY_CLASS_NAME = {name.split(".")[-1]: name for name in CLASSES}
 def recorded_class(class_name: str) -> str | None:
     """Full name (`qt.QLabel`) of a class known by its Qt name (`QLabel`), None where it was not recorded."""
     return _BY_CLASS_NAME.get(class_name)
+
+
+def module_names(module: str) -> set[str]:
+    """What may follow `qt.`, `ctk.`, `slicer.` or `slicer.util.`: recorded classes, and the module's other names."""
+    classes = {name.removeprefix(f"{module}.") for name in CLASSES if name.rpartition(".")[0] == module}
+    modules = {name.removeprefix(f"{module}.") for name in MODULES if name.rpartition(".")[0] == module}
+    return classes | modules | set(MODULES[module])
 
 
 def properties(name: str) -> dict[str, str]:

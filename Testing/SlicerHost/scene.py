@@ -27,9 +27,9 @@ _share_folder = None
 def start_scene():
     """New empty `vtkMRMLScene`, made `slicer.mrmlScene`, with the logics of the core modules in `slicer.modules`.
 
-    As in Slicer, `slicer.modules.volumes.logic()` answers, and likewise colors, markups, segmentations, sequences,
-    subjecthierarchy, tables, terminologies and transforms; `slicer.applicationLogic` is the application's. What other
-    stand-ins have put into `slicer.modules` stays. Calling it again starts over with another scene.
+    As in Slicer, `slicer.modules.volumes.logic()` answers, and likewise colors, markups, plots, segmentations,
+    sequences, subjecthierarchy, tables, terminologies and transforms; `slicer.applicationLogic` is the application's.
+    What other stand-ins have put into `slicer.modules` stays. Calling it again starts over with another scene.
     """
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
@@ -57,7 +57,14 @@ def start_scene():
         application.SetModuleLogic(name, logic)
         setattr(slicer.modules, name.lower(), SimpleNamespace(name=name, logic=lambda logic=logic: logic))
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    scene.AddObserver(scene.EndCloseEvent, _remove_items)
     return scene
+
+
+def _remove_items(scene, _event) -> None:
+    """A closed scene leaves no items behind; in Slicer the plugins of the subject hierarchy see to that."""
+    if scene is not None:  # it is gone already where Python itself has dropped it
+        slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene).RemoveAllItems(True)
 
 
 def _logics() -> dict:
@@ -68,6 +75,7 @@ def _logics() -> dict:
         "SubjectHierarchy": slicer.vtkSlicerSubjectHierarchyModuleLogic(),
         "Transforms": slicer.vtkSlicerTransformLogic(),
         "Markups": slicer.vtkSlicerMarkupsLogic(),
+        "Plots": slicer.vtkSlicerPlotsLogic(),
         "Tables": slicer.vtkSlicerTablesLogic(),
         "Sequences": slicer.vtkSlicerSequencesLogic(),
     }

@@ -1,19 +1,20 @@
 """Stand-ins of `slicer.ScriptedLoadableModule`, `slicer.i18n` and `slicer.packaging`."""
 
 import os
+import sys
 import unittest
 from pathlib import Path
 from types import ModuleType
 
 import slicer
 from packaging.requirements import Requirement
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from . import recording
 from .pythonqt import native
 
 installed: list[tuple[list[str], dict]] = []
-"""What `slicer.packaging.pip_ensure` was asked for; the host never installs anything."""
+"""What the functions of `slicer.packaging` were asked for; the host never installs anything."""
 
 
 class qSlicerScriptedLoadableModule:
@@ -62,11 +63,17 @@ class qSlicerScriptedLoadableModuleWidget:
         QtWidgets.QVBoxLayout(native(self.frame)).setContentsMargins(0, 0, 0, 0)
         self.frame.setMRMLScene(slicer.mrmlScene)
         self.isEntered = False
-        self._panel = panel_class(self)
-        self._panel.setup()
+        self.reload(panel_class)
 
     def self(self):
         return self._panel
+
+    def reload(self, panel_class: type | None = None) -> None:
+        """Make the panel anew, from its module's present code. As in Slicer, it is set up but not entered again."""
+        panel_class = panel_class or getattr(sys.modules[type(self._panel).__module__], type(self._panel).__name__)
+        self._panel = panel_class(self)
+        setattr(slicer.modules, panel_class.__name__, self._panel)
+        self._panel.setup()
 
     def __getattr__(self, name):
         return getattr(self.frame, name)
@@ -94,6 +101,12 @@ class ScriptedLoadableModuleWidget:
         self.parent = parent
         self.layout = parent.layout()
         self.developerMode = False
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+
+    def _onModuleAboutToBeUnloaded(self, moduleName):
+        if moduleName == self.moduleName:
+            self.cleanup()
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def setup(self):
         """Slicer builds its "Reload & Test" section here, in developer mode."""
@@ -140,11 +153,21 @@ def load_requirements(path) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
 
-def pip_ensure(requirements, **keywords) -> None:
-    unknown = set(keywords) - set(recording.SIGNATURES["slicer.packaging.pip_ensure"])
+def _ask_for(function: str, requirements, keywords: dict) -> None:
+    unknown = set(keywords) - set(recording.SIGNATURES[f"slicer.packaging.{function}"])
     if unknown:
-        raise TypeError(f"pip_ensure() got an unexpected keyword argument '{unknown.pop()}'")
+        raise TypeError(f"{function}() got an unexpected keyword argument '{unknown.pop()}'")
     installed.append(([str(requirement) for requirement in requirements], keywords))
+
+
+def pip_ensure(requirements, **keywords) -> None:
+    _ask_for("pip_ensure", requirements, keywords)
+
+
+def pip_install(requirements, **keywords) -> None:
+    _ask_for("pip_install", requirements, keywords)
+    if keywords.get("completedCallback"):
+        QtCore.QTimer.singleShot(0, lambda: keywords["completedCallback"](0))
 
 
 def tr(text: str) -> str:
@@ -165,7 +188,7 @@ def make_modules() -> dict[str, ModuleType]:
             ScriptedLoadableModuleWidget,
         ),
         "slicer.i18n": (tr, translate),
-        "slicer.packaging": (load_requirements, pip_ensure),
+        "slicer.packaging": (load_requirements, pip_ensure, pip_install),
     }
     modules = {}
     for name, members in content.items():

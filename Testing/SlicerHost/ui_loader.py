@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from . import recording, widgets
+from . import ctk_widgets, mrml_widgets, recording
 from .pythonqt import native, wrap
 
 # Properties that every .ui may give a layout; Designer writes them in parts.
@@ -22,6 +22,20 @@ _LAYOUT_PROPERTIES = {
     "fieldGrowthPolicy",
     "labelAlignment",
     "formAlignment",
+}
+
+# What Designer writes beside properties: the page of a tab, the header of a table, the group of a button.
+_ATTRIBUTES = {
+    "title",
+    "toolTip",
+    "buttonGroup",
+    "horizontalHeaderVisible",
+    "horizontalHeaderStretchLastSection",
+    "horizontalHeaderDefaultSectionSize",
+    "horizontalHeaderMinimumSectionSize",
+    "verticalHeaderVisible",
+    "verticalHeaderDefaultSectionSize",
+    "verticalHeaderMinimumSectionSize",
 }
 
 
@@ -41,10 +55,12 @@ class QUiLoader:
         ]
         for section in root.findall("connections"):
             root.remove(section)
+        for element in root.iter("widget"):
+            if element.get("class").startswith(("ctk", "qMRML")):
+                _translate_enumerations(element)
         loader = QtUiTools.QUiLoader()
-        for classes in widgets.NATIVE_CLASSES.values():
-            for widget_class in classes.values():
-                loader.registerCustomWidget(widget_class)
+        for widget_class in (*ctk_widgets.CLASSES, *mrml_widgets.CLASSES):
+            loader.registerCustomWidget(widget_class)
         buffer = QtCore.QBuffer()
         buffer.setData(ElementTree.tostring(root))
         widget = loader.load(buffer)
@@ -71,6 +87,9 @@ def find_problems(root: ElementTree.Element) -> list[str]:
             dynamic = entry.get("stdset") == "0"
             if not dynamic and entry.get("name") not in recording.properties(recorded):
                 problems.append(f"{recorded} '{name}' has no property '{entry.get('name')}'")
+        for entry in element.findall("attribute"):
+            if entry.get("name") not in _ATTRIBUTES:
+                problems.append(f"'{name}' has an attribute '{entry.get('name')}' that Designer does not know")
     for element in root.iter("layout"):
         for entry in element.findall("property"):
             if entry.get("name") not in _LAYOUT_PROPERTIES:
@@ -83,6 +102,18 @@ def find_problems(root: ElementTree.Element) -> list[str]:
             elif signature not in kind(class_of[name]):
                 problems.append(f"{class_of[name]} '{name}' has no {what} {signature}")
     return problems
+
+
+def _translate_enumerations(element: ElementTree.Element) -> None:
+    """Qt's enumerations as numbers, which is how the stand-ins take them; they have none of CTK's, which go."""
+    for entry in element.findall("property"):
+        owner, _, value = (entry.findtext("enum") or entry.findtext("set") or "").partition("::")
+        if hasattr(QtWidgets, owner):
+            for kind in list(entry):
+                entry.remove(kind)
+            ElementTree.SubElement(entry, "number").text = str(getattr(getattr(QtWidgets, owner), value).value)
+        elif owner.startswith(("ctk", "qMRML")):
+            element.remove(entry)
 
 
 def _find(root: QtWidgets.QWidget, name: str) -> QtWidgets.QWidget:

@@ -1,0 +1,141 @@
+"""Which images of a folder belong together as one case, and what a model is to make of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from GANSynthesisLib.card import Card, ModelError
+from GANSynthesisLib.dicom import is_dicom
+from GANSynthesisLib.files import ENDINGS
+from GANSynthesisLib.presentation import output_ports
+
+SNIFFED = 5  # files of a folder that are looked at to find out whether it holds DICOM slices
+
+
+class BatchError(ValueError):
+    """A batch cannot be run; the message names the folder, the problem and the remedy."""
+
+
+@dataclass(frozen=True)
+class BatchCase:
+    """Images of one case: role -> image file or folder of a DICOM series.
+
+    problem: one sentence on why the case cannot be run; empty where it can.
+    """
+
+    name: str
+    files: dict[str, Path]
+    problem: str = ""
+
+
+def wanted_outputs(card: Card, outputs: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Names of the outputs to make of every case, by default those of the model's task.
+
+    Of a registration these are the transform and the warped image. Raises ModelError: no such output, or a model that
+    takes no images.
+    """
+    if card.task == "generate":
+        raise ModelError(f"The model '{card.name}' makes images from noise, so there are no cases to apply it to.")
+    if outputs:
+        return tuple(dict.fromkeys(card.output(name).name for name in outputs))
+    names = [port.name for port in output_ports(card, card.task)]
+    main = [name for name in names if card.task != "register" or name in ("transform", "warped")]
+    return tuple(main or names)
+
+
+def needed_roles(card: Card, outputs: Sequence[str]) -> tuple[str, ...]:
+    """Inputs that a case must have for these outputs; what is an output itself is computed and not asked for."""
+    needed = {role for name in outputs for role in card.output(name).needs} - set(outputs)
+    return tuple(port.name for port in card.inputs if (port.name in needed if needed else not port.optional))
+
+
+def find_batch_cases(card: Card, folder, outputs: Sequence[str] | None = None) -> list[BatchCase]:
+    """The cases in `folder`, by name. Images are NIfTI, NRRD and MetaImage files and folders of one DICOM series.
+
+    Where there is a subfolder per role (`fixed` and `moving`, or `fixed_images`, `moving_images`), images of the same
+    name in them are one case. Else, for a model with one input, every image is a case. Else every subfolder is a case
+    and has one image named after each role. A case that lacks an image or has two for one role is listed with its
+    problem. Raises BatchError where nothing is found, ModelError as `wanted_outputs`.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise BatchError(f"There is no input folder {folder}: give the folder that holds the cases.")
+    roles = needed_roles(card, wanted_outputs(card, outputs))
+    folders = {role: found for role in roles if (found := _role_folder(folder, role))}
+    if folders and len(folders) < len(roles):
+        missing = next(role for role in roles if role not in folders)
+        raise BatchError(f"The folder {folder} has a subfolder for {next(iter(folders))} but none for {missing}: "
+                         f"add the subfolder '{missing}' with images of the same names.")
+    found = _cases_of_role_folders(folders) if folders else {}
+    if not folders and len(roles) == 1:
+        found = {name: {roles[0]: images} for name, images in _images(folder).items()}
+    if not folders and not found:
+        found = _cases_of_case_folders(folder, roles)
+    if not found:
+        raise BatchError(f"The folder {folder} has no cases for the model '{card.name}': {_layouts(roles)}.")
+    return [_case(name, roles, found[name]) for name in sorted(found)]
+
+
+def _role_folder(folder: Path, role: str) -> Path | None:
+    """The subfolder of a role, called as in training data."""
+    return next((folder / name for name in (role, f"{role}_images", f"{role}s") if (folder / name).is_dir()), None)
+
+
+def _cases_of_role_folders(folders: dict[str, Path]) -> dict[str, dict[str, list[Path]]]:
+    found: dict[str, dict[str, list[Path]]] = {}
+    for role, folder in folders.items():
+        for name, images in _images(folder).items():
+            found.setdefault(name, {})[role] = images
+    return found
+
+
+def _cases_of_case_folders(folder: Path, roles: Sequence[str]) -> dict[str, dict[str, list[Path]]]:
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            images = {role: files for role, files in _images(path).items() if role in roles}
+            if images:
+                found[path.name] = images
+    return found
+
+
+def _images(folder: Path) -> dict[str, list[Path]]:
+    """Name without ending -> images directly in the folder: one, unless two files differ in nothing but the ending."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        ending = next((each for each in ENDINGS if path.name.lower().endswith(each)), "")
+        if path.is_dir() and _holds_dicom(path):
+            found.setdefault(path.name, []).append(path)
+        elif ending and path.is_file():
+            found.setdefault(path.name[: -len(ending)], []).append(path)
+    return found
+
+
+def _holds_dicom(folder: Path) -> bool:
+    files = (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
+    return any(is_dicom(path) for path in islice(files, SNIFFED))
+
+
+def _case(name: str, roles: Sequence[str], images: dict[str, list[Path]]) -> BatchCase:
+    problem = ""
+    for role in roles:
+        if role not in images:
+            problem = f"The case '{name}' has no {role} image: add one under that name."
+        elif len(images[role]) > 1:
+            names = " and ".join(path.name for path in images[role])
+            problem = f"The case '{name}' has more than one {role} image ({names}): keep one of them."
+    return BatchCase(name, {role: images[role][0] for role in roles if role in images}, problem)
+
+
+def _layouts(roles: Sequence[str]) -> str:
+    named = " and ".join(f"'{role}'" for role in roles)
+    if len(roles) == 1:
+        return ("put images (NIfTI, NRRD, MetaImage, or one subfolder per DICOM series) into it or into its subfolder "
+                f"{named}")
+    return (f"it needs the subfolders {named} with images of the same names, or one subfolder per case with images "
+            f"named {named}")

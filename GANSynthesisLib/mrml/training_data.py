@@ -1,0 +1,186 @@
+"""Volumes and segmentations of the scene -> a folder of training cases.
+
+A role (`source`, `target`, …) is given as a subject-hierarchy item: a folder, whose volumes, at any depth, are the
+role's images in the order the hierarchy shows them, or a single volume or segmentation. Which images belong together:
+those of the same name where every role has the same names, else the first of each role, the second of each, and so on.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+
+from GANSynthesisLib.mrml.inputs import volume_from_node
+from GANSynthesisLib.training.cases import DataError
+
+VOLUME, LABEL_MAP, SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLLabelMapVolumeNode", "vtkMRMLSegmentationNode"
+IMAGE_OF_LABELS = {"labels": "source", "fixed_labels": "fixed", "moving_labels": "moving"}
+
+
+@dataclass(frozen=True)
+class SceneCase:
+    """Nodes of one training case by role, and the name its files get."""
+
+    name: str
+    nodes: dict
+
+
+def scene_cases(items: dict[str, int], paired: bool = True) -> list[SceneCase]:
+    """The cases in subject-hierarchy items, role -> item ID (see the module's docstring).
+
+    paired: whether the roles of a case belong together; labels always belong to their image. Raises DataError: an
+    item without volumes, roles with different numbers of them.
+    """
+    nodes = {role: _nodes_in(item, role) for role, item in items.items()}
+    for role, found in nodes.items():
+        if not found:
+            wanted = "label maps or segmentations" if role in IMAGE_OF_LABELS else "volumes"
+            raise DataError(f"'{_item_name(items[role])}' holds no {wanted} for '{role}': choose another folder.")
+    groups = [tuple(nodes)] if paired else [
+        (role, *(labels for labels, image in IMAGE_OF_LABELS.items() if image == role and labels in nodes))
+        for role in nodes if role not in IMAGE_OF_LABELS
+    ]
+    cases, names = [], set()
+    for group in groups:
+        for together in _matched({role: nodes[role] for role in group}):
+            name = _unique(_file_name(next(iter(together.values())).GetName()), names)
+            cases.append(SceneCase(name, together))
+    return cases
+
+
+def segment_names(cases: list[SceneCase]) -> list[str]:
+    """Names of the segments of all cases, in the order met: the label values 1, 2, … of the files."""
+    names = {}
+    for case in cases:
+        for node in case.nodes.values():
+            if node.IsA(SEGMENTATION):
+                content = node.GetSegmentation()
+                names |= {content.GetNthSegment(n).GetName(): None for n in range(content.GetNumberOfSegments())}
+    return list(names)
+
+
+def write_cases(cases: list[SceneCase], folder: Path) -> Iterator[str]:
+    """Write the cases into `folder`, a subfolder per role; one file per step, whose name is given.
+
+    Geometry is that of the world, as the scene shows it. Labels are written on the grid of their image: a single
+    label map, or for registrations one channel of 0 and 1 per structure. Raises VolumeError and DataError.
+    """
+    from GANSynthesisLib.files import write_volume
+
+    names = segment_names(cases)
+    for case in cases:
+        for role, node in case.nodes.items():
+            path = Path(folder) / role / f"{case.name}.nii"
+            if role not in IMAGE_OF_LABELS:
+                write_volume(volume_from_node(node, role=role), path)
+            else:
+                labels = labels_on(node, case.nodes[IMAGE_OF_LABELS[role]], names)
+                if role == "labels":
+                    write_volume(labels, path)
+                else:
+                    _write_channels(labels, path, max(len(names), int(labels.voxels.max())))
+            yield f"{role}/{path.name}"
+
+
+def labels_on(node, image_node, names: list[str]):
+    """Label volume (uint8 or uint16 voxels) of a label map or segmentation node, on the world grid of its image node.
+
+    names: segment names in the order of their label values 1, 2, …. Raises DataError where the two cannot be brought
+    together: a label map on another grid, or an image under a non-linear transform.
+    """
+    image = volume_from_node(image_node)
+    if node.IsA(SEGMENTATION):
+        voxels = np.zeros(slicer.util.arrayFromVolume(image_node).shape, np.uint16)
+        content = node.GetSegmentation()
+        for number in range(content.GetNumberOfSegments()):
+            inside = slicer.util.arrayFromSegmentBinaryLabelmap(node, content.GetNthSegmentID(number), image_node) > 0
+            voxels[inside] = names.index(content.GetNthSegment(number).GetName()) + 1
+    else:
+        voxels = np.array(slicer.util.arrayFromVolume(node))
+        if not np.allclose(_world_matrix(node), image.ijk_to_ras, atol=1e-3):
+            raise DataError(
+                f"The label map '{node.GetName()}' does not lie on the grid of '{image_node.GetName()}': resample it, "
+                "or import it as a segmentation."
+            )
+    if voxels.shape != image.shape:
+        raise DataError(
+            f"The labels '{node.GetName()}' do not fit the image '{image_node.GetName()}' as the scene shows it: "
+            "harden its transform, or give labels of the same grid."
+        )
+    kind = np.uint8 if voxels.max() < 256 else np.uint16
+    return image.with_voxels(voxels.astype(kind), name=node.GetName(), unit="")
+
+
+def _write_channels(labels, path: Path, count: int) -> None:
+    """A 4D file with a channel of 0 and 1 for every label value 1 … count."""
+    import SimpleITK as sitk
+
+    from GANSynthesisLib.files import replaced_whole, write_volume
+
+    with tempfile.TemporaryDirectory() as folder:
+        parts = []
+        for value in range(1, count + 1):
+            part = Path(folder) / f"{value}.nii"
+            write_volume(labels.with_voxels((labels.voxels == value).astype(np.uint8)), part)
+            parts.append(sitk.ReadImage(str(part)))
+        with replaced_whole(path) as beside:
+            sitk.WriteImage(sitk.JoinSeries(parts), str(beside))
+
+
+def _nodes_in(item: int, role: str) -> list:
+    """Volume nodes of an item and below it, in the order shown; for labels, label maps and segmentations."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    below = vtk.vtkIdList()
+    hierarchy.GetItemChildren(item, below, True)
+    items = [item, *(below.GetId(index) for index in range(below.GetNumberOfIds()))]
+    kinds = (LABEL_MAP, SEGMENTATION) if role in IMAGE_OF_LABELS else (VOLUME,)
+    nodes = [hierarchy.GetItemDataNode(each) for each in items]
+    return [node for node in nodes if node is not None and node.GetClassName() in kinds]
+
+
+def _item_name(item: int) -> str:
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene).GetItemName(item)
+
+
+def _matched(nodes: dict[str, list]) -> list[dict]:
+    """Nodes that belong together, by role."""
+    names = {role: sorted(node.GetName() for node in found) for role, found in nodes.items()}
+    first, *others = names.values()
+    if all(other == first for other in others) and len(set(first)) == len(first):
+        nodes = {role: sorted(found, key=lambda node: node.GetName()) for role, found in nodes.items()}
+    counts = {role: len(found) for role, found in nodes.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{role} has {count}" for role, count in counts.items())
+        raise DataError(f"The folders hold different numbers of images ({told}): every case needs one of each.")
+    return [dict(zip(nodes, together, strict=True)) for together in zip(*nodes.values(), strict=True)]
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or "case"
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    number, chosen = 1, name
+    while chosen in taken:
+        number += 1
+        chosen = f"{name}-{number}"
+    taken.add(chosen)
+    return chosen
+
+
+def _world_matrix(node) -> np.ndarray:
+    """Voxel indices -> world RAS of a volume node; its parent transform, if any, must be linear."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    local, parent = slicer.util.arrayFromVTKMatrix(matrix), node.GetParentTransformNode()
+    if parent is None:
+        return local
+    if not parent.IsTransformToWorldLinear():
+        raise DataError(f"The label map '{node.GetName()}' is under a non-linear transform: harden it first.")
+    parent.GetMatrixTransformToWorld(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix) @ local

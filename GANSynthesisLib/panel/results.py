@@ -1,0 +1,104 @@
+"""The part of the Apply tab that shows what a run made, and ways to look at it beside its input."""
+
+import json
+import logging
+
+import qt
+import slicer
+
+from GANSynthesisLib import presentation
+from GANSynthesisLib.presentation import _
+
+
+class ResultSection:
+    """What was made, its checks, and the buttons that compare, show and save it; hidden until there is a result."""
+
+    def __init__(self, ui):
+        self.ui = ui
+        self._made, self._inputs = [], {}
+        ui.fadeSlider.connect("valueChanged(int)", self.onFade)
+        ui.checkerboardButton.connect("clicked(bool)", self.onCheckerboard)
+        ui.differenceButton.connect("clicked(bool)", self.onDifference)
+        ui.show3DButton.connect("clicked(bool)", self.onShow3D)
+        ui.saveReportButton.connect("clicked(bool)", self.onSaveReport)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the last result; its nodes stay where they are."""
+        self._made, self._inputs = [], {}
+        self.ui.resultCollapsibleButton.visible = False
+
+    def show(self, made: dict, inputs: dict, words: list[str]) -> None:
+        """made: output name -> node. inputs: role -> node. words: sentences about the run."""
+        self._made, self._inputs = list(made.values()), inputs
+        self.ui.resultLabel.text = presentation.result_summary([node.GetName() for node in self._made], words)
+        two = self._input() is not None and self._volume() is not None
+        for widget in (self.ui.fadeLabel, self.ui.fadeSlider, self.ui.checkerboardButton, self.ui.differenceButton):
+            widget.visible = two
+        shown = self._shown_in_3d()
+        self.ui.show3DButton.enabled = shown is not None
+        if shown is None:
+            self.ui.show3DButton.toolTip = _("A transform or a sequence has nothing to show in 3D.")
+        self.ui.resultCollapsibleButton.visible = True
+        blocked = self.ui.fadeSlider.blockSignals(True)
+        self.ui.fadeSlider.value = 50
+        self.ui.fadeSlider.blockSignals(blocked)
+
+    def _present(self, node):
+        return node if node is not None and node.GetScene() is not None else None
+
+    def _volume(self):
+        """The result to look at in slices, or None."""
+        found = (node for node in self._made if node.GetClassName() == "vtkMRMLScalarVolumeNode")
+        return self._present(next(found, None))
+
+    def _input(self):
+        """The input on whose grid the result lies, or None."""
+        node = self._inputs.get("fixed") or next(iter(self._inputs.values()), None)
+        return self._present(node) if node is not None and node.IsA("vtkMRMLScalarVolumeNode") else None
+
+    def _shown_in_3d(self):
+        kinds = ("vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode")
+        return self._present(next((node for node in self._made if node.GetClassName() in kinds), None))
+
+    def onFade(self, value) -> None:
+        """Input below, result above with the slider's opacity."""
+        if self._volume() is not None and self._input() is not None:
+            slicer.util.setSliceViewerLayers(
+                background=self._input(), foreground=self._volume(), foregroundOpacity=value / 100
+            )
+
+    def onCheckerboard(self, checked=False) -> None:
+        from GANSynthesisLib.mrml.comparison import checkerboard
+
+        with slicer.util.tryWithErrorDisplay(_("The checkerboard was not made.")):
+            slicer.util.setSliceViewerLayers(background=checkerboard(self._input(), self._volume()), foreground=None)
+
+    def onDifference(self, checked=False) -> None:
+        from GANSynthesisLib.mrml.comparison import difference
+
+        with slicer.util.tryWithErrorDisplay(_("The difference was not made.")):
+            slicer.util.setSliceViewerLayers(background=difference(self._volume(), self._input()), foreground=None)
+
+    def onShow3D(self, checked=False) -> None:
+        from GANSynthesisLib.mrml.comparison import show_3d
+
+        with slicer.util.tryWithErrorDisplay(_("The result cannot be shown in 3D.")):
+            show_3d(self._shown_in_3d())
+
+    def onSaveReport(self, checked=False) -> None:
+        """Ask for a file and write the provenance of what was made."""
+        path = qt.QFileDialog.getSaveFileName(None, _("Save report"), "report.json", "JSON (*.json)")
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The report was not written.")):
+                self.save(path)
+
+    def save(self, path: str) -> None:
+        """Write the report of the last run as JSON; the file appears whole or not. Raises OSError."""
+        from GANSynthesisLib.files import replaced_whole
+        from GANSynthesisLib.mrml.provenance import read_provenance
+
+        report = {node.GetName(): read_provenance(node) for node in self._made if self._present(node)}
+        with replaced_whole(path) as beside:
+            beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        logging.info(f"Report written to {path}")
