@@ -43,7 +43,7 @@ from GANSynthesisLib.panel.evaluate_tab import EvaluateTab
 from GANSynthesisLib.panel.install import InstallSection
 from GANSynthesisLib.panel.train_tab import TrainTab
 
-POLL_MS = 50
+POLL_MS = 20
 
 
 class GANSynthesis(ScriptedLoadableModule):

@@ -36,9 +36,8 @@ def difference(result, reference):
         values, unit = _scaled(other) - _scaled(one), ""
     name = f"{result.GetName()} [difference from {reference.GetName()}]"
     reach = float(np.percentile(np.abs(values), 99)) or 1.0
-    node = volume_to_node(one.with_voxels(values, name=name, unit=unit), like=result,
-                          intensity={"kind": "window", "lower": -reach, "upper": reach})
-    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node = volume_to_node(one.with_voxels(values, name=name, unit=unit), like=result)
+    node.GetDisplayNode().SetAutoWindowLevel(False)  # a unit of HU would have brought a preset of CT
     node.GetDisplayNode().SetWindowLevel(2 * reach, 0)
     return node
 

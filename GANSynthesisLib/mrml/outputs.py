@@ -22,6 +22,7 @@ TRANSFORM = "vtkMRMLTransformNode"
 LINEAR_TRANSFORM = "vtkMRMLLinearTransformNode"
 GRID_TRANSFORM = "vtkMRMLGridTransformNode"
 
+_MEASURED_VOXELS = 1_000_000  # of an image whose window has to be found
 # Part of the body, as cards name it -> display preset of Slicer's module Volumes; the first that fits is taken.
 _CT_PRESETS = (
     (("brain", "head"), "CT_BRAIN"),
@@ -94,16 +95,16 @@ def volume_to_node(
     """`node`, or a new scalar volume node, with the volume's voxels, geometry, unit and a fitting display.
 
     like: input node in whose subject-hierarchy folder a new node is placed. intensity, anatomy: of the model card, for
-    window and level: a preset for Hounsfield units, else the card's output range, else Slicer's automatic choice.
+    window and level: a preset for Hounsfield units, else the card's output range, else nearly all of the intensities.
     """
     scene = scene or slicer.mrmlScene
     with whole_or_nothing(scene):
         result = node or add_node(VOLUME, volume.name, scene)
-        fill_volume(result, volume)
-        result.SetAndObserveTransformNodeID(None)
         if result.GetDisplayNode() is None:
             result.CreateDefaultDisplayNodes()
-        show_volume(result, volume, intensity or {}, anatomy)
+        show_volume(result, volume, intensity or {}, anatomy)  # before there are voxels, which would all be looked at
+        fill_volume(result, volume)
+        result.SetAndObserveTransformNodeID(None)
         if node is None:
             place_beside(result, like)
     return result
@@ -247,10 +248,12 @@ def show_volume(node, volume: Volume, intensity: dict, anatomy: str) -> None:
         if logic.ApplyVolumeDisplayPreset(display, presets[0] if presets else "CT_BONE"):
             return
     if intensity.get("kind") in ("window", "hounsfield"):
-        display.AutoWindowLevelOff()
-        display.SetWindowLevelMinMax(intensity["lower"], intensity["upper"])
+        low, high = intensity["lower"], intensity["upper"]
     else:
-        display.AutoWindowLevelOn()
+        step = max(1, round((volume.voxels.size / _MEASURED_VOXELS) ** (1 / 3)))
+        low, high = np.percentile(volume.voxels[::step, ::step, ::step], (0.1, 99.9))
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(low, max(high, low + 1e-6))
 
 
 def show_like(node, other) -> None:

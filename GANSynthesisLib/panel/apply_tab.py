@@ -242,15 +242,14 @@ class ApplyTab:
         inputs, made = job.request.nodes, job.nodes
         show_results(list(made.values()), inputs)
         names = ", ".join(node.GetName() for node in made.values())
-        words = [_("Done: {names}").format(names=names)]
         content = read_provenance(next(iter(made.values())))
-        words += presentation.quality_words(content.get("Quality", {})) + content.get("Warnings", [])
+        words = presentation.quality_words(content.get("Quality", {})) + content.get("Warnings", [])
         node = self._parameterNode
         if "transform" in made and node and node.fixedLandmarks and node.movingLandmarks:
             pair = node.fixedLandmarks, node.movingLandmarks
             words.append(str(self.logic.landmarkErrors(*pair, made["transform"])))
-        self.results.show(made, inputs, words[1:])
-        self.ui.statusLabel.text = " ".join(presentation.sentence(each) for each in words)
+        self.results.show(made, inputs, words)
+        self.ui.statusLabel.text = presentation.sentence(_("Done: {names}").format(names=names))
 
     def _showProgress(self) -> None:
         job = self._job

@@ -78,7 +78,8 @@ def in_panel(volume: Volume) -> dict[str, float]:
         tab.ui.applyButton.click()
         while tab.running:
             QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
-        return time.perf_counter() - begin, max(b - a for a, b in zip([begin, *ticks], ticks, strict=False))
+        end = time.perf_counter()
+        return end - begin, max(b - a for a, b in zip([begin, *ticks], [*ticks, end], strict=True))
 
     run_once()
     seconds, pause = run_once()

@@ -122,8 +122,8 @@ def test_landmarks_in_both_volumes_give_the_error_of_a_registration(opened):
     marks[1].AddControlPoint(vtk.vtkVector3d(5, 5, 5))
     run(panel)
     assert pythonqt.slot_errors == []
-    assert ui.statusLabel.text.startswith("Done: MR to US [transform], MR to US [warped]. Landmark error ")
-    assert ui.statusLabel.text.endswith(" mm (before: 0.0 mm).")
+    assert ui.statusLabel.text == "Done: MR to US [transform], MR to US [warped]."
+    assert "<p>Landmark error " in ui.resultLabel.text and " mm (before: 0.0 mm).</p>" in ui.resultLabel.text
 
 
 def test_generation_makes_as_many_images_as_asked(opened):

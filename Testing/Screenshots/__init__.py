@@ -1,0 +1,1 @@
+"""Pictures of the panel in its important states, made in Testing/SlicerHost."""
