@@ -5,6 +5,7 @@
 #   make lint         check the style
 #   make bench        measure the trained models against their baselines; numbers in bench.json
 #   make screenshots  render every tab of the panel in its important states; pictures in build/screenshots/
+#   make faults       do to the panel's runs what users and machines do, and count what is left behind (minutes)
 #   make clean        remove .venv and everything that these commands wrote
 #
 # PYTHON=python3.12 chooses the interpreter, PIP_FLAGS="…" goes to pip (another index, a proxy, a folder of wheels).
@@ -24,7 +25,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench screenshots clean
+.PHONY: demo test lint bench screenshots faults clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
@@ -41,6 +42,9 @@ bench: $(READY)
 
 screenshots: $(READY)
 	$(BIN)/python Testing/Screenshots/screenshots.py
+
+faults: $(READY)
+	$(BIN)/python Testing/Faults/faults.py
 
 $(READY): $(REQUIREMENTS) $(DATA_REQUIREMENTS)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \

@@ -22,6 +22,9 @@ class ModelChooser:
             button.connect("clicked(bool)", lambda checked=True, task=task: self._chose(task, self.name))
         ui.modelSearchBox.connect("textChanged(QString)", self._onSearch)
         ui.modelList.connect("currentRowChanged(int)", self._onRow)
+        # A section that unfolds shows everything in it, also what was hidden meanwhile.
+        for section in (ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, ui.advancedCollapsibleButton):
+            section.connect("contentsCollapsed(bool)", lambda collapsed: self._show())
 
     @property
     def card(self) -> Card | None:

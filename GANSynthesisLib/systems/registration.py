@@ -56,8 +56,8 @@ class RegistrationSettings(Settings):
     simulated_scale: float = setting(0.08, "largest simulated scaling, as a fraction", low=0, high=0.5)
     simulated_bend: float = setting(3.0, "size of the simulated dense displacement in mm", low=0, high=20)
     contrast: float = setting(0.0, "probability of a random intensity curve on each image", low=0, high=1)
-    artifacts: bool = setting(
-        False, "random gains, blur, noise, shadows and cut fields of view on the images in training"
+    artifacts: tuple[str, ...] = setting(
+        (), "images (fixed, moving) that get random gains, blur, noise, shadows and cut fields of view in training"
     )
     critic_turns: int = setting(1, "turns of the critic for one of the generator", low=1, high=20)
     critic_width: int = setting(8, "channels of the critic's first layer", low=4, high=64)
@@ -88,6 +88,8 @@ class Registration(System):
             raise SettingsError(f"patch is {settings.window()}: the nets halve every size, so give even numbers.")
         if len(set(settings.spacing)) > 1:
             raise SettingsError(f"spacing is {settings.spacing}: the working grid is isotropic, so give one number.")
+        if not set(settings.artifacts) <= {"fixed", "moving"}:
+            raise SettingsError(f"artifacts is {settings.artifacts}: name fixed, moving, or both.")
         self.spacing = settings.spacing[0]
         self.turns = ("critic",) * settings.critic_turns + ("generator",)
         self.players = {"critic": ("critic",), "generator": ("generator",)}
@@ -140,9 +142,7 @@ class Registration(System):
                     settings.augment_intensity)
                 unit = ((changed[role] + 1) / 2).clamp(min=0) ** (0.3 * gamma).exp()
                 changed[role] = (unit * (1 + 0.2 * level) * 2 - 1).clamp(-1, 1)
-        if settings.artifacts:
-            changed |= {role: with_artifacts(changed[role]) for role in ("fixed", "moving")}
-        return changed
+        return changed | {role: with_artifacts(changed[role]) for role in settings.artifacts}
 
     def random_linear(self, count: int, device, part: float = 1.0) -> torch.Tensor:
         settings = self.settings

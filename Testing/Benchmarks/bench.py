@@ -17,6 +17,7 @@ import between_patients
 import brain_registration
 import geometry
 import mr_trus
+import panel
 import segmentation_loss
 import synthesis
 from command import REFUSALS, ROOT, parser
@@ -38,6 +39,7 @@ def main() -> int:
         "between patients": lambda: between_patients.measure(data, chosen.labels, device=device),
         "MR to ultrasound": lambda: mr_trus.measure(data, device=device),
         "geometry": lambda: geometry.measure(device=device),
+        "panel": panel.measure,
     }
     entries, missing = [], {}
     for name, measure in benchmarks.items():

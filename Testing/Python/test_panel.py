@@ -77,6 +77,20 @@ def test_inputs_and_outputs_are_those_of_the_task(opened, name, task, labels, ou
     assert [each for each in every if getattr(ui, each).visible] == outputs
 
 
+def test_unfolding_a_section_shows_only_what_the_task_needs(opened):
+    panel = opened("t1-t2", "align")
+    ui = apply_ui(panel)
+    panel.frame.show()
+    ui.inputsCollapsibleButton.collapsed = True
+    ui.registerButton.click()
+    ui.synthesizeButton.click()
+    for section in (ui.inputsCollapsibleButton, ui.advancedCollapsibleButton):
+        section.collapsed = False
+    shown = [ui.inputSelector1, ui.regionSelector, ui.seedSpinBox]
+    hidden = [ui.inputSelector2, ui.fixedLandmarksSelector, ui.optimizeSpinBox, ui.tileSpinBox]
+    assert [widget.visible for widget in shown + hidden] == [True] * 3 + [False] * 4
+
+
 def test_apply_is_off_without_a_model_and_says_where_to_put_one(opened, place):
     ui = apply_ui(opened())
     assert not ui.applyButton.enabled

@@ -11,6 +11,7 @@ from synthetic_cases import LABELS, SMALL, head, labels_of, other_contrast, writ
 from GANSynthesisLib.inference import apply_model, generate
 from GANSynthesisLib.models import ModelError, load_model
 from GANSynthesisLib.systems import UnknownSystem, build_system, describe_systems, names, systems
+from GANSynthesisLib.systems.artifacts import with_artifacts
 from GANSynthesisLib.systems.settings import SettingsError
 from GANSynthesisLib.training import train
 from GANSynthesisLib.training.segmentors import extract_segmentor
@@ -60,7 +61,8 @@ RECIPES = {
         **REGISTER, "aligned": True, "linear": "rigid", "dense": False, "start": "foreground",
     }),
     "registration by labels": ("wgan_registration", {
-        **REGISTER, "structures": 1, "structure_names": "tissue", "correction": 5, "population": True,
+        **REGISTER, "artifacts": "fixed,moving", "structures": 1, "structure_names": "tissue", "correction": 5,
+        "population": True,
         "landmark_weight": 0.1,
         "diffeomorphic": True, "axes": "image", "misalignment_weight": 1,
     }),
@@ -297,6 +299,7 @@ def test_registration_from_labels_needs_labels_and_says_so(data, tmp_path):
         ("wgan", {"context": "2.5D"}, "context is '2.5D'; it must be one of 2D, 3D"),
         ("wgan_registration", {"patch": "17,16,16"}, "give even numbers"),
         ("wgan_registration", {"spacing": "1,1,3"}, "give one number"),
+        ("wgan_registration", {"artifacts": "target"}, "name fixed, moving, or both"),
         ("paired", {"slab": 4}, "give an odd number"),
         ("paired", {"width": 2}, "width is 2; it must be between 4 and 256"),
         ("paired", {"width": "wide"}, "width must be int, not 'wide'"),
@@ -382,3 +385,26 @@ def test_a_short_segmentor_run_learns_the_labels(data, tmp_path):
     for value in (1, 2):
         overlap = 2 * np.count_nonzero((found == value) & (truth == value))
         assert overlap / (np.count_nonzero(found == value) + np.count_nonzero(truth == value)) > 0.7
+
+
+def test_artifacts_change_tissue_within_the_range_and_leave_air():
+    torch.manual_seed(0)
+    image = torch.rand(40, 1, 12, 14, 16) * 1.8 - 0.9
+    image[:, :, :2] = -1
+    changed = with_artifacts(image)
+    assert torch.equal(changed[:, :, :2], image[:, :, :2]) and changed.min() >= -1 and changed.max() <= 1
+    apart = (changed - image).abs().flatten(1).amax(1)
+    assert (apart > 0.05).float().mean() > 0.5, "most images change"
+    cut = (changed[:, :, 2:] == -1).flatten(1).float().mean(1)
+    assert 0.1 < (cut > 0.02).float().mean() < 0.7 and cut.max() < 0.6, "some are cut, none by most of it"
+
+
+def test_a_run_from_anothers_weights_warms_up_anew():
+    system = build_system("wgan_registration", {**REGISTER, "structures": 1, "structure_warmup": 2})
+    pair = {role: torch.rand(1, 1, 16, 16, 16) for role in ("fixed", "moving", "fixed_labels", "moving_labels")}
+    for _ in range(2):
+        assert set(system.generator_turn(pair)) == {"structure"}
+        system.after_turn("generator")
+    assert "label" in system.generator_turn(pair)
+    system.start_anew()
+    assert set(system.generator_turn(pair)) == {"structure"}

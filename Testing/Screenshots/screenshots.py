@@ -1,6 +1,7 @@
 """Renders the panel in its important states, and looks for clipped texts.
 
-    make screenshots     (or: python Testing/Screenshots/screenshots.py [--output FOLDER] [--only WORD])
+    make screenshots     (or: python Testing/Screenshots/screenshots.py [--output FOLDER] [--only WORD]
+                          [--overview FILE])
 
 Every state of `states.STATES` is rendered as wide as Slicer's module panel and wide, in a light and a dark theme, to
 build/screenshots/<state>-<width>-<theme>.png. Exit status 1: a text is clipped, or a state was not reached.
@@ -26,6 +27,7 @@ def main() -> int:
     folder = REPOSITORY / "build" / "screenshots"
     parser.add_argument("--output", type=Path, default=folder, help="folder, emptied first")
     parser.add_argument("--only", default="", help="only states with this word in their names")
+    parser.add_argument("--overview", type=Path, help="also join some of them into this picture")
     arguments = parser.parse_args()
     from PySide6 import QtCore
 
@@ -37,6 +39,10 @@ def main() -> int:
     states = [state for state in STATES if arguments.only in state.name]
     with tempfile.TemporaryDirectory(prefix="GANSynthesis-screenshots-") as folder:
         problems = [problem for state in states for problem in render(state, Path(folder), arguments.output)]
+    if arguments.overview:
+        from Screenshots.overview import write_overview
+
+        write_overview(arguments.output, arguments.overview)
     print(f"{len(list(arguments.output.iterdir()))} pictures in {arguments.output}; {len(problems)} texts clipped "
           "or states not reached.")  # fmt: skip
     return 1 if problems or not states else 0
