@@ -51,11 +51,12 @@ def matches(card: Card, words: str) -> bool:
 
 
 def model_lines(card: Card, task: str) -> str:
-    """A model in a list: its title, and on a second line what it takes and gives, its anatomy and license."""
+    """A model in a list: its title, and below it what it takes and gives, its anatomy, license and first score."""
     takes = ", ".join(port.modality or port.name for port in input_ports(card, task)) or _("noise")
     gives = ", ".join(dict.fromkeys(_given(port) for port in output_ports(card, task)[:2]))
     licence = re.split(r"[.;:,(]\s", card.licence)[0].strip() or _("license not stated")
-    return f"{card.title}\n" + " · ".join(text for text in (f"{takes} → {gives}", card.anatomy, licence) if text)
+    about = (f"{takes} → {gives}", card.anatomy, licence, next(iter(_scores(card.metrics)), _("not measured")))
+    return f"{card.title}\n" + " · ".join(text for text in about if text)
 
 
 def output_ports(card: Card, task: str) -> list[Port]:

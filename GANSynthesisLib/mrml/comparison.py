@@ -2,12 +2,24 @@
 
 import numpy as np
 import slicer
+import vtk
 
 from GANSynthesisLib.mrml.inputs import volume_from_node
 from GANSynthesisLib.mrml.outputs import volume_to_node
-from GANSynthesisLib.volumes import Volume, resample
+from GANSynthesisLib.volumes import Grid, Volume, resample
 
 _SQUARE_MM = 20.0
+
+
+def on_grid_of(node, other) -> bool:
+    """Whether two volume nodes, where the scene shows them, have their voxels in the same places."""
+    return all(each.GetParentTransformNode() is None for each in (node, other)) and _grid(node).same_as(_grid(other))
+
+
+def _grid(node) -> Grid:
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return Grid(node.GetImageData().GetDimensions()[::-1], slicer.util.arrayFromVTKMatrix(matrix))
 
 
 def checkerboard(first, second):

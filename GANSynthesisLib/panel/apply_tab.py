@@ -265,8 +265,10 @@ class ApplyTab:
         self.ui.applyButton.enabled = True
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = running
-        for section in ("model", "inputs", "outputs", "advanced", "result"):
-            getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
+        for name in ("model", "inputs", "outputs", "advanced", "result"):
+            section = getattr(self.ui, f"{name}CollapsibleButton")
+            section.enabled = not running
+            section.toolTip = _("A run goes on: wait for it, or cancel it first.") if running else ""
         for task in presentation.task_titles():
             button = getattr(self.ui, f"{task}Button")
             button.visible = button.checked or not running

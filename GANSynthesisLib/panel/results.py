@@ -31,6 +31,12 @@ class ResultSection:
     def show(self, made: dict, inputs: dict, words: list[str]) -> None:
         """made: output name -> node. inputs: role -> node. words: sentences about the run."""
         self._made, self._inputs = list(made.values()), inputs
+        if self._input() is not None and self._volume() is not None:
+            from GANSynthesisLib.mrml.comparison import on_grid_of
+
+            if on_grid_of(self._volume(), self._input()):
+                words = [_("checked: every voxel in its place on the grid of '{name}'").format(
+                    name=self._input().GetName()), *words]
         self.ui.resultLabel.text = presentation.result_summary([node.GetName() for node in self._made], words)
         two = self._input() is not None and self._volume() is not None
         for widget in (self.ui.fadeLabel, self.ui.fadeSlider, self.ui.checkerboardButton, self.ui.differenceButton):

@@ -157,7 +157,7 @@ def clicked_twice(place: Place) -> None:
 def reloaded(place: Place) -> None:
     place.click()
     handle_events(random.uniform(0, 1))
-    place.panel = reload_panel(place.panel)
+    reload_panel(place.panel)
     place.panel.widget.enter()
 
 
@@ -186,9 +186,8 @@ def do(place: Place, name: str, fault: Callable[[Place], None], times: int) -> C
         handle_events(0.05)
         owned.add(place.worker.pid)
         count.files += len(list(Path(tempfile.gettempdir()).glob(f"gansynthesis-{os.getpid()}-*")))
-        made = [slicer.mrmlScene.GetNodeByID(each) for each in node_ids() - before]
         if name != "scene closed during a run":
-            count.nodes += sum(1 for node in made if node.GetAttribute("GANSynthesis.Model") is None)
+            count.nodes += len(node_ids() - before - whole_results())
         remove_results()
         place.click()
         place.wait()
@@ -205,13 +204,16 @@ def node_ids() -> set[str]:
     return {slicer.mrmlScene.GetNthNode(index).GetID() for index in range(slicer.mrmlScene.GetNumberOfNodes())}
 
 
+def whole_results() -> set[str]:
+    """Nodes of runs that were through before the fault: volumes with their provenance, and how they are shown."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    made = [node for node in volumes if node.GetAttribute("GANSynthesis.Model") is not None]
+    return {each.GetID() for node in made for each in (node, node.GetDisplayNode()) if each is not None}
+
+
 def remove_results() -> None:
-    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if node.GetAttribute("GANSynthesis.Model") is not None:
-            display = node.GetDisplayNode()
-            slicer.mrmlScene.RemoveNode(node)
-            if display is not None:
-                slicer.mrmlScene.RemoveNode(display)
+    for each in whole_results():
+        slicer.mrmlScene.RemoveNode(slicer.mrmlScene.GetNodeByID(each))
 
 
 def orphans(pids: set[int]) -> int:

@@ -10,6 +10,7 @@ from panel_fixtures import (
     apply_ui,
     listed,
 )
+from PySide6 import QtWidgets
 
 from GANSynthesisLib.card import Port
 from SlicerHost import pythonqt
@@ -32,14 +33,14 @@ def test_search_finds_models_by_any_word_of_their_cards(opened):
     add_model("t1-t2", licence="not for distribution")
     panel = opened()
     ui = apply_ui(panel)
-    assert ui.modelList.item(0).text() == "Small model t1-t2\nT1 → T2 · not for distribution"
+    assert ui.modelList.item(0).text() == "Small model t1-t2\nT1 → T2 · not for distribution · not measured"
     for words, found in (("T2 small", ["Small model t1-t2"]), ("flair", []), ("DISTRIBUTION", ["Small model t1-t2"])):
         ui.modelSearchBox.text = words
         assert listed(ui) == found
         assert ("clear the search" in ui.applyButton.toolTip) == (not found)
     ui.modelSearchBox.text = ""
     ui.segmentButton.click()
-    assert ui.modelList.item(0).text() == "Small model tissue\nT1 → white matter · brain · CC-BY 4.0"
+    assert ui.modelList.item(0).text() == "Small model tissue\nT1 → white matter · brain · CC-BY 4.0 · not measured"
 
 
 def test_card_of_the_chosen_model_is_shown_and_its_markup_is_not_obeyed(opened):
@@ -89,6 +90,18 @@ def test_unfolding_a_section_shows_only_what_the_task_needs(opened):
     shown = [ui.inputSelector1, ui.regionSelector, ui.seedSpinBox]
     hidden = [ui.inputSelector2, ui.fixedLandmarksSelector, ui.optimizeSpinBox, ui.tileSpinBox]
     assert [widget.visible for widget in shown + hidden] == [True] * 3 + [False] * 4
+
+
+def test_what_is_off_says_why(opened):
+    panel = opened("t1-t2")
+    panel.frame.show()
+    for index in range(pythonqt.native(panel.widget.ui.tabWidget).count()):
+        panel.widget.ui.tabWidget.currentIndex = index
+        native = pythonqt.native(panel.frame)
+        controls = native.findChildren(QtWidgets.QAbstractButton) + native.findChildren(QtWidgets.QComboBox)
+        silent = [each.objectName() for each in controls if each.isVisible() and not each.isEnabled()
+                  and not each.toolTip() and not each.parentWidget().toolTip()]
+        assert silent == []
 
 
 def test_apply_is_off_without_a_model_and_says_where_to_put_one(opened, place):

@@ -236,6 +236,7 @@ def test_results_can_be_compared_subtracted_and_saved(opened, place):
     run(panel)
     made = slicer.util.getNode("T1 [[]synthetic T2]")
     assert "T1 [synthetic T2]" in ui.resultLabel.text
+    assert "every voxel in its place on the grid of &#x27;T1&#x27;" in ui.resultLabel.text
     ui.fadeSlider.value = 30
     assert view.GetBackgroundVolumeID() == volume.GetID() and view.GetForegroundVolumeID() == made.GetID()
     assert view.GetForegroundOpacity() == pytest.approx(0.3)
