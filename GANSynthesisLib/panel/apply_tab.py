@@ -1,6 +1,7 @@
 """The Apply tab: a task, a model, its inputs and outputs; Apply has the worker do it and shows what comes back."""
 
 import logging
+import time
 import warnings
 
 import slicer
@@ -9,10 +10,12 @@ import vtk
 from GANSynthesisLib import jobs, presentation
 from GANSynthesisLib.panel.models import ModelChooser
 from GANSynthesisLib.panel.results import ResultSection
+from GANSynthesisLib.panel.running import RunDisplay
 from GANSynthesisLib.panel.samples import load_sample, sample_reason, samples_for
 from GANSynthesisLib.presentation import _
 
 _LISTED = 4  # input selectors that the panel has
+_SETTLED = 0.3  # seconds
 
 
 class ApplyTab:
@@ -29,7 +32,10 @@ class ApplyTab:
         self.logic, self._readiness = logic, readiness
         self._parameterNode, self._guiTag, self._nodeTag = None, None, None
         self._job, self._leftOut, self._reason = None, [], ""
-        self._findings, self._guarded = [], None
+        self._findings, self._guarded, self._seen = [], None, (None, 0.0)
+        self._display = RunDisplay(
+            self.ui, self.ui.applyButton, _("Apply"), _("Stop; nothing is left in the scene."),
+            ("model", "inputs", "outputs", "advanced", "result"))
         self.chooser = ModelChooser(self.ui, self._onChoice)
         self.results = ResultSection(self.ui)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
@@ -63,11 +69,11 @@ class ApplyTab:
         """Carry the run on, and look at the inputs where they changed."""
         if self._job is not None:
             self._job.advance()
-            self._showProgress()
+            self._display.progress(self._job)
             if self._job.finished:
                 self._finish()
-        else:
-            self._guard()
+        elif self.ui.applyButton.visible:  # nobody else's work on a volume is to be slowed down by looking at it
+            self._guard(settled=_SETTLED)
 
     def sceneClosing(self) -> None:
         """The scene goes away: so does a run that would write into it."""
@@ -156,14 +162,19 @@ class ApplyTab:
 
     # --- what does not fit
 
-    def _guard(self) -> None:
-        """Compare the inputs with what the model was trained on, once for each choice, and say what does not fit."""
+    def _guard(self, settled: float = 0.0) -> None:
+        """Compare the inputs with what the model was trained on, once for each choice, and say what does not fit.
+
+        settled: seconds for which choice and voxels must have stayed as they are.
+        """
         if not self._parameterNode or not self.chooser.card:
             return
         volumes = self._volumes()
         key = (self.chooser.name, *((role, node.GetID(), node.GetImageData() and node.GetImageData().GetMTime())
                                     for role, node in volumes.items()))
-        if key == self._guarded:
+        if key != self._seen[0]:
+            self._seen = key, time.monotonic()
+        if key == self._guarded or time.monotonic() - self._seen[1] < settled:
             return
         from GANSynthesisLib.mrml.guard import findings
 
@@ -178,7 +189,7 @@ class ApplyTab:
         """Start a run; while one goes on, the button cancels it."""
         if self._job is not None:
             self._job.cancel()
-            self._showProgress()
+            self._display.progress(self._job)
             return
         self._guard()
         try:
@@ -251,24 +262,8 @@ class ApplyTab:
         self.results.show(made, inputs, words)
         self.ui.statusLabel.text = presentation.sentence(_("Done: {names}").format(names=names))
 
-    def _showProgress(self) -> None:
-        job = self._job
-        self.ui.progressBar.value = round(100 * job.fraction)
-        text = presentation.progress_text(job.state, job.text, job.remaining)
-        if self.ui.statusLabel.text != text:
-            self.ui.statusLabel.text = text
-
     def _showRunning(self, running: bool) -> None:
-        """Turn Apply into Cancel and hold everything else still while a run goes on, or back."""
-        self.ui.applyButton.text = _("Cancel") if running else _("Apply")
-        self.ui.applyButton.toolTip = _("Stop; nothing is left in the scene.") if running else ""
-        self.ui.applyButton.enabled = True
-        self.ui.progressBar.value = 0
-        self.ui.progressBar.visible = running
-        for name in ("model", "inputs", "outputs", "advanced", "result"):
-            section = getattr(self.ui, f"{name}CollapsibleButton")
-            section.enabled = not running
-            section.toolTip = _("A run goes on: wait for it, or cancel it first.") if running else ""
+        self._display.show(running)
         for task in presentation.task_titles():
             button = getattr(self.ui, f"{task}Button")
             button.visible = button.checked or not running

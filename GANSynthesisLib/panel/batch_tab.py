@@ -9,6 +9,7 @@ import slicer
 
 from GANSynthesisLib import jobs, presentation
 from GANSynthesisLib.panel.cases_table import CasesTable
+from GANSynthesisLib.panel.running import RunDisplay
 from GANSynthesisLib.presentation import _
 
 
@@ -29,6 +30,9 @@ class BatchTab:
         self._folders = {"input": "", "output": ""}
         self._planned, self._problem = None, ""  # a BatchPlan or SceneBatch that can be started, or why there is none
         self._run, self._busy = None, ""
+        self._display = RunDisplay(
+            self.ui, self.ui.startButton, _("Start"),
+            _("Stop after the present step. Cases that are done stay; Start goes on."), ("cases", "advanced"))
         self.ui.sourceSelector.addItem(_("Files in a folder"), "files")
         self.ui.sourceSelector.addItem(_("Volumes of the scene"), "scene")
         for name in self._folders:
@@ -43,7 +47,7 @@ class BatchTab:
         self.ui.seedSpinBox.connect("valueChanged(int)", self._look)
         self.ui.restartCheckBox.connect("toggled(bool)", self._look)
         self.ui.startButton.connect("clicked(bool)", self.onStartButton)
-        self._showRunning(False)
+        self._display.show(False)
 
     # --- life of the panel
 
@@ -85,7 +89,7 @@ class BatchTab:
         if self._run is not None:
             self._run.abandon()
             self._run = None
-            self._showRunning(False)
+            self._display.show(False)
         self._planned, self._problem = None, _("Choose the scene folder with the volumes.")
         self.table.show([])
         self._update()
@@ -209,7 +213,7 @@ class BatchTab:
             return
         with slicer.util.tryWithErrorDisplay(_("The batch was not started.")):
             self._run = self._start()
-            self._showRunning(True)
+            self._display.show(True)
             self._showProgress()
 
     def _start(self):
@@ -243,13 +247,13 @@ class BatchTab:
         self.ui.seedSpinBox.value = plan.record.settings["seed"]
         self._showChoices()
         self._showLink(False)
-        self._showRunning(True)
+        self._display.show(True)
         self._showProgress()
 
     def _finish(self) -> None:
         """A run has ended: say how, and where the results are."""
         run, self._run = self._run, None
-        self._showRunning(False)
+        self._display.show(False)
         counts = {state: sum(row.state == state for row in run.rows) for state in ("done", "failed", "waiting")}
         words = _("{done} of {count} cases are done, {failed} failed, {waiting} are left.").format(
             count=len(run.rows), **counts)
@@ -264,21 +268,5 @@ class BatchTab:
         self.ui.statusLabel.text = words
 
     def _showProgress(self) -> None:
-        run = self._run
-        self.table.show(run.rows)
-        self.ui.progressBar.value = round(100 * run.fraction)
-        text = presentation.progress_text(run.state, run.text, run.remaining)
-        if self.ui.statusLabel.text != text:
-            self.ui.statusLabel.text = text
-
-    def _showRunning(self, running: bool) -> None:
-        """Turn Start into Cancel and hold everything else still while a run goes on, or back."""
-        self.ui.startButton.text = _("Cancel") if running else _("Start")
-        self.ui.progressBar.value = 0
-        self.ui.progressBar.visible = running
-        for section in (self.ui.casesCollapsibleButton, self.ui.advancedCollapsibleButton):
-            section.enabled = not running
-            section.toolTip = _("A batch is running: cancel it to choose otherwise.") if running else ""
-        if running:
-            self.ui.startButton.enabled = True
-            self.ui.startButton.toolTip = _("Stop after the present step. Cases that are done stay; Start goes on.")
+        self.table.show(self._run.rows)
+        self._display.progress(self._run)

@@ -6,7 +6,8 @@ import math
 
 import slicer
 
-from GANSynthesisLib import jobs, presentation
+from GANSynthesisLib import jobs
+from GANSynthesisLib.panel.running import RunDisplay
 from GANSynthesisLib.presentation import _
 
 _COLUMNS = 4  # metrics that have room beside each other
@@ -25,6 +26,9 @@ class EvaluateTab:
         self.ui = slicer.util.childWidgetVariables(widget)
         self.logic = logic
         self._job, self._made, self._reason = None, None, ""
+        self._display = RunDisplay(
+            self.ui, self.ui.evaluateButton, _("Evaluate"), _("Stop; nothing is left in the scene."),
+            ("compare", "landmarks", "outputs", "results"))
         for name in _SELECTORS:
             getattr(self.ui, f"{name}Selector").connect("currentNodeChanged(vtkMRMLNode*)", self._update)
         self.ui.evaluateButton.connect("clicked(bool)", self.onEvaluateButton)
@@ -32,7 +36,7 @@ class EvaluateTab:
         self.ui.plotButton.connect("clicked(bool)", self.onPlotButton)
         self.ui.errorMapButton.connect("clicked(bool)", self.onErrorMapButton)
         self.ui.resultsCollapsibleButton.visible = False
-        self._showRunning(False)
+        self._display.show(False)
         self._update()
 
     # --- life of the panel
@@ -52,7 +56,7 @@ class EvaluateTab:
                 self._update()
             return
         self._job.advance()
-        self._showProgress()
+        self._display.progress(self._job)
         if self._job.finished:
             self._finish()
 
@@ -67,7 +71,7 @@ class EvaluateTab:
         if self._job is not None:
             self._job.abandon()
             self._job = None
-            self._showRunning(False)
+            self._display.show(False)
 
     # --- choices
 
@@ -133,7 +137,7 @@ class EvaluateTab:
         """Start an evaluation; while one goes on, the button cancels it."""
         if self._job is not None:
             self._job.cancel()
-            self._showProgress()
+            self._display.progress(self._job)
             return
         with slicer.util.tryWithErrorDisplay(_("Nothing was evaluated.")):
             try:
@@ -159,14 +163,14 @@ class EvaluateTab:
                   "error_map": self.ui.errorMapCheckBox.checked}  # fmt: skip
         if evaluation.has_images:
             self._job = EvaluationJob(evaluation, jobs.worker("apply"), **wanted)
-            self._showRunning(True)
+            self._display.show(True)
         else:
             self._show(evaluation.name, evaluation.measures(None), (), evaluation.write(None, **wanted))
 
     def _finish(self) -> None:
         """An evaluation has ended: show what it found, or say why it did not."""
         job, self._job = self._job, None
-        self._showRunning(False)
+        self._display.show(False)
         self._update()
         if job.state == "done":
             self._show(job.evaluation.name, job.measures, job.remarks, job.written)
@@ -175,23 +179,6 @@ class EvaluateTab:
         else:
             self.ui.statusLabel.text = job.error
             logging.error(f"{job.error}\n{job.details}")
-
-    def _showProgress(self) -> None:
-        job = self._job
-        self.ui.progressBar.value = round(100 * job.fraction)
-        text = presentation.progress_text(job.state, job.text, job.remaining)
-        if self.ui.statusLabel.text != text:
-            self.ui.statusLabel.text = text
-
-    def _showRunning(self, running: bool) -> None:
-        """Turn Evaluate into Cancel and hold everything else still while an evaluation goes on, or back."""
-        self.ui.evaluateButton.text = _("Cancel") if running else _("Evaluate")
-        self.ui.evaluateButton.toolTip = _("Stop; nothing is left in the scene.") if running else ""
-        self.ui.evaluateButton.enabled = True
-        self.ui.progressBar.value = 0
-        self.ui.progressBar.visible = running
-        for section in ("compare", "landmarks", "outputs", "results"):
-            getattr(self.ui, f"{section}CollapsibleButton").enabled = not running
 
     # --- what came out
 

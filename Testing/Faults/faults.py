@@ -27,6 +27,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
 from panel_fixtures import MODULE, add_model, add_volume, handle_events
+from synthetic_cases import write_cases
 
 from GANSynthesisLib import jobs
 from GANSynthesisLib import models as library
@@ -200,6 +201,41 @@ def do(place: Place, name: str, fault: Callable[[Place], None], times: int) -> C
     return count
 
 
+def reload_during_training(place: Place, folder: Path, times: int) -> Count:
+    """Reload the module again and again while a model is trained: the training must go on, and be found again."""
+    count, worker, before = Count(), jobs.worker("training"), node_ids()
+    tab = place.panel.widget.tabs["train"]
+    place.panel.widget.ui.tabWidget.currentIndex = list(place.panel.widget.tabs).index("train")
+    handle_events(60, lambda: tab.catalog.complete and not tab.catalog.asking)
+    tab.ui.systemSelector.currentIndex = tab.ui.systemSelector.findData("paired")
+    tab.form.setValues({"context": "2D", "patch": [16, 16], "width": 4, "levels": 2, "validation_fraction": 0})
+    tab.ui.stepsSpinBox.value = 100000
+    tab.ui.nameLineEdit.text = "endless"
+    tab.ui.dataPathLineEdit.currentPath = str(write_cases(folder / "cases", 4, shape=(4, 24, 20)))
+    tab.ui.startButton.click()
+    handle_events(60, lambda: tab.training and worker.job.fraction > 0)
+    pid = worker.pid
+    for _ in range(times):
+        begin = time.monotonic()
+        reload_panel(place.panel)
+        place.panel.widget.enter()
+        tab = place.panel.widget.tabs["train"]
+        place.panel.widget.ui.tabWidget.currentIndex = list(place.panel.widget.tabs).index("train")
+        step = worker.job.fraction
+        handle_events(10, lambda step=step: worker.job.fraction > step)
+        count.times += 1
+        count.slowest = max(count.slowest, time.monotonic() - begin)
+        count.failures += not (tab.training and worker.pid == pid and worker.job.fraction > step)
+    tab.ui.startButton.click()
+    handle_events(60, lambda: not tab.training)
+    worker.stop()
+    count.orphans = orphans({pid})
+    curves = {node.GetID() for name in ("Table", "PlotSeries", "PlotChart")
+              for node in slicer.util.getNodesByClass(f"vtkMRML{name}Node")}
+    count.nodes = len(node_ids() - before - curves)
+    return count
+
+
 def node_ids() -> set[str]:
     return {slicer.mrmlScene.GetNthNode(index).GetID() for index in range(slicer.mrmlScene.GetNumberOfNodes())}
 
@@ -247,6 +283,7 @@ def main() -> int:
             times = arguments.cancels if fault is cancelled else times
             counts[name] = do(place, name, fault, times)
             print(f"{name}: {counts[name]}", file=sys.stderr, flush=True)
+        counts["module reloaded during a training"] = reload_during_training(place, Path(folder), 10)
         place.panel.close()
         jobs.stop_all()
     rows = [(name, each.times, each.orphans, each.files, each.nodes, each.failures, f"{each.slowest:.1f} s")

@@ -261,6 +261,9 @@ def test_warnings_of_the_guard_stay_on_the_result(opened):
     add_volume("Thick")
     panel = opened()
     ui = apply_ui(panel)
+    handle_events(0.6)
+    assert ui.guardLabel.text == "", "a panel that nobody sees looks at nothing"
+    panel.frame.show()
     handle_events(10, lambda: "Thick" in ui.guardLabel.text)
     assert "voxels of 2 x 2.5 x 6 mm" in ui.guardLabel.text and "You can go on" in ui.guardLabel.text
     run(panel)
