@@ -55,7 +55,8 @@ def model_lines(card: Card, task: str) -> str:
     takes = ", ".join(port.modality or port.name for port in input_ports(card, task)) or _("noise")
     gives = ", ".join(dict.fromkeys(_given(port) for port in output_ports(card, task)[:2]))
     licence = re.split(r"[.;:,(]\s", card.licence)[0].strip() or _("license not stated")
-    about = (f"{takes} → {gives}", card.anatomy, licence, next(iter(_scores(card.metrics)), _("not measured")))
+    score = next(iter(_scores(card.metrics)), _("not measured")).split(" (")[0]
+    about = (f"{takes} → {gives}", card.anatomy, licence, score)
     return f"{card.title}\n" + " · ".join(text for text in about if text)
 
 

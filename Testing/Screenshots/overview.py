@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PySide6 import QtGui
 
-SHOWN = ("apply-registered", "train-running", "evaluate-done", "batch-done")
+SHOWN = ("apply-done", "train-running", "evaluate-done", "batch-done")
 GAP = 12  # px
 
 

@@ -19,6 +19,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "Testing"), str(REPOSITORY / "
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 WIDTHS = (420, 800)  # px
+SETTLED = 0.8  # seconds in which the panel looks at the inputs that a state has chosen
 
 
 def main() -> int:
@@ -54,7 +55,7 @@ def render(state, folder: Path, output: Path) -> list[str]:
     from Screenshots.states import end_jobs
     from Screenshots.theme import THEMES, set_theme
     from SlicerHost import pythonqt
-    from SlicerHost.host import open_panel, start_host
+    from SlicerHost.host import open_panel, start_host, wait_until
     from SlicerHost.scene import start_scene
 
     # Not what the user has trained; what is trained here is there for the states of the same tab.
@@ -67,6 +68,7 @@ def render(state, folder: Path, output: Path) -> list[str]:
     panel.frame.show()
     try:
         state.reach(panel, folder)
+        wait_until(lambda: False, SETTLED)
         if not state.refused:
             problems += [f"{state.name}: {error!r}" for error in pythonqt.slot_errors]
         for theme in THEMES:
