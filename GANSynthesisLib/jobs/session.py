@@ -6,6 +6,7 @@ Messages are JSON, one per line. To it: `run` and `cancel`. From it: `ready`, `a
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -33,7 +34,8 @@ class Channel:
 
     def send(self, **message) -> None:
         line = json.dumps(message, allow_nan=False)
-        with self._lock:
+        # Nobody may be listening any more: work that stops for that reason still has a checkpoint to write.
+        with self._lock, contextlib.suppress(OSError):
             self._stream.write(line + "\n")
             self._stream.flush()
 

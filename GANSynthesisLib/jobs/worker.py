@@ -98,6 +98,14 @@ class Worker:
         if self._process is not None:
             self._end_now()
 
+    def leave(self) -> None:
+        """Hang up: the process stops its job as for a cancel, writes what it has to, and ends within seconds."""
+        if self.job is not None and not self.job.finished:
+            self.job.end("cancelled")
+        if self._process is not None:
+            close_pipes(self._process)
+            self._process, self._ready = None, False
+
     def _launch(self) -> None:
         if self._process is not None:
             close_pipes(self._process)
@@ -254,9 +262,9 @@ def poll_all() -> None:
 
 
 def stop_all() -> None:
-    """End all workers; done by itself when this process ends."""
+    """End all workers; done by itself when this process ends. A job with a long grace is left to end on its own."""
     for each in _workers.values():
-        each.stop()
+        each.leave() if each.state != "idle" and each.job.grace > FORCE_AFTER else each.stop()
 
 
 atexit.register(stop_all)

@@ -11,7 +11,7 @@ from GANSynthesisLib.progress import Cancelled, stop_if
 from GANSynthesisLib.volumes import VolumeError
 
 HERE = Path(__file__).resolve().parent
-KINDS = ("answer", "steps", "stubborn", "parent", "wrong", "broken", "exhausted", "chatty")
+KINDS = ("answer", "steps", "stubborn", "parent", "wrong", "broken", "exhausted", "chatty", "saving")
 
 
 def command() -> list[str]:
@@ -38,6 +38,15 @@ def steps(arguments, session):
         session.progress(1 - left / arguments["seconds"], "working")
         time.sleep(0.01)
     return "whole"
+
+
+def saving(arguments, session):
+    """As a training: until it is stopped it makes steps, and then it writes where it is."""
+    while not session.cancelled():
+        session.progress(0.5, "training")
+        time.sleep(0.01)
+    Path(arguments["file"]).write_text("checkpoint")
+    stop_if(session.cancelled)
 
 
 def stubborn(arguments, session):

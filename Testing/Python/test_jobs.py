@@ -236,6 +236,17 @@ def test_a_worker_ends_when_its_asker_is_killed():
     assert is_gone(pid)
 
 
+def test_work_that_is_left_behind_still_writes_its_checkpoint(worker, tmp_path):
+    job = worker.start("saving", {"file": str(tmp_path / "checkpoint")}, grace=30)
+    until(worker, lambda: job.fraction > 0)
+    pid = worker.pid
+    worker.leave()
+    assert job.state == "cancelled" and is_gone(pid)
+    assert (tmp_path / "checkpoint").read_text() == "checkpoint"
+    worker.start("answer", {})
+    assert finished(worker).state == "done"
+
+
 def test_named_workers_are_one_each():
     assert jobs.worker("one of a kind") is jobs.worker("one of a kind")
 
