@@ -85,15 +85,15 @@ class RunWatch:
 
     def _followPreview(self) -> None:
         newest = max((self._folder / "previews").glob("*.png"), default=None)
-        if newest is None or newest == self._preview:
+        width = max(self.ui.liveCollapsibleButton.width - 30, _NARROWEST)
+        if newest is None or (newest, width) == self._preview:
             return
         picture = qt.QPixmap(str(newest))
         if picture.isNull():
             return
-        width = max(self.ui.liveCollapsibleButton.width - 30, _NARROWEST)
         self.ui.previewLabel.setPixmap(picture.scaledToWidth(width, qt.Qt.SmoothTransformation))
         self.ui.previewTitleLabel.text = _("Step {step}:").format(step=int(newest.stem.rpartition("_")[2]))
-        self._preview = newest
+        self._preview = newest, width
 
     def _update(self) -> None:
         ui = self.ui
