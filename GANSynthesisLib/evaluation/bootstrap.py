@@ -23,5 +23,7 @@ def interval(
         values = np.concatenate([kept[at] for at in random.integers(len(kept), size=len(kept))])
         if len(values):
             drawn.append(statistic(values))
-    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    ends = [50 * (1 - level), 50 * (1 + level)]
+    # Between two numbers of which one is infinite there is nothing to interpolate.
+    low, high = np.percentile(drawn, ends, method="linear" if np.isfinite(drawn).all() else "nearest")
     return float(low), float(high)

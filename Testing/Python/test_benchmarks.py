@@ -40,3 +40,8 @@ def test_interval_draws_whole_cases():
     assert (low, high) == (0, 10)
     low, high = interval([np.array([4.0]), np.array([]), np.array([4.0])], np.mean)
     assert (low, high) == (4, 4)
+
+
+def test_interval_of_distances_that_may_be_infinite_has_no_nan():
+    low, high = interval([np.array([5.0]), np.array([7.0]), np.array([np.inf])], np.mean)
+    assert 5 <= low < np.inf and high == np.inf
