@@ -17,6 +17,12 @@ MEASURED_VOXELS = 4_000_000  # percentiles are measured on at most about this ma
 HOUNSFIELD_BODY = -500.0  # between air and any tissue but lung
 
 
+def sampled(voxels: np.ndarray, count: int) -> np.ndarray:
+    """Every n-th voxel of (K, J, I) along each axis, about `count` in all: enough to look at intensities."""
+    step = max(1, round((voxels.size / count) ** (1 / 3)))
+    return voxels[::step, ::step, ::step]
+
+
 def foreground(voxels: np.ndarray) -> np.ndarray:
     """(K, J, I) bool foreground of an array in canonical axes; see `volumes.body_mask`."""
     if _zero_border(voxels):  # masked, unless much of what is not zero is noise around the body

@@ -11,6 +11,7 @@ from GANSynthesisLib.card import Card, ModelError
 from GANSynthesisLib.dicom import is_dicom
 from GANSynthesisLib.files import ENDINGS
 from GANSynthesisLib.presentation import output_ports
+from GANSynthesisLib.training.cases import role_folder
 
 SNIFFED = 5  # files of a folder that are looked at to find out whether it holds DICOM slices
 
@@ -64,7 +65,7 @@ def find_batch_cases(card: Card, folder, outputs: Sequence[str] | None = None) -
     if not folder.is_dir():
         raise BatchError(f"There is no input folder {folder}: give the folder that holds the cases.")
     roles = needed_roles(card, wanted_outputs(card, outputs))
-    folders = {role: found for role in roles if (found := _role_folder(folder, role))}
+    folders = {role: found for role in roles if (found := role_folder(folder, role))}
     if folders and len(folders) < len(roles):
         missing = next(role for role in roles if role not in folders)
         raise BatchError(f"The folder {folder} has a subfolder for {next(iter(folders))} but none for {missing}: "
@@ -77,11 +78,6 @@ def find_batch_cases(card: Card, folder, outputs: Sequence[str] | None = None) -
     if not found:
         raise BatchError(f"The folder {folder} has no cases for the model '{card.name}': {_layouts(roles)}.")
     return [_case(name, roles, found[name]) for name in sorted(found)]
-
-
-def _role_folder(folder: Path, role: str) -> Path | None:
-    """The subfolder of a role, called as in training data."""
-    return next((folder / name for name in (role, f"{role}_images", f"{role}s") if (folder / name).is_dir()), None)
 
 
 def _cases_of_role_folders(folders: dict[str, Path]) -> dict[str, dict[str, list[Path]]]:

@@ -4,6 +4,7 @@ import numpy as np
 import slicer
 import vtk
 
+from GANSynthesisLib.intensity import sampled
 from GANSynthesisLib.mrml.inputs import volume_from_node
 from GANSynthesisLib.mrml.outputs import volume_to_node
 from GANSynthesisLib.volumes import Grid, Volume, resample
@@ -74,6 +75,5 @@ def _on_one_grid(first, second) -> tuple[Volume, Volume]:
 
 def _scaled(volume: Volume) -> np.ndarray:
     """Float32 in 0 … 1 from the 1st to the 99th percentile of a sample of the voxels."""
-    step = max(1, round((volume.voxels.size / 500_000) ** (1 / 3)))
-    low, high = np.percentile(volume.voxels[::step, ::step, ::step], (1, 99))
+    low, high = np.percentile(sampled(volume.voxels, 500_000), (1, 99))
     return np.clip((volume.voxels.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)

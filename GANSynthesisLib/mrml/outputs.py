@@ -12,6 +12,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from GANSynthesisLib.intensity import sampled
 from GANSynthesisLib.mrml.terminology import color_of, term_of
 from GANSynthesisLib.volumes import Grid, Volume, VolumeError
 
@@ -250,8 +251,7 @@ def show_volume(node, volume: Volume, intensity: dict, anatomy: str) -> None:
     if intensity.get("kind") in ("window", "hounsfield"):
         low, high = intensity["lower"], intensity["upper"]
     else:
-        step = max(1, round((volume.voxels.size / _MEASURED_VOXELS) ** (1 / 3)))
-        low, high = np.percentile(volume.voxels[::step, ::step, ::step], (0.1, 99.9))
+        low, high = np.percentile(sampled(volume.voxels, _MEASURED_VOXELS), (0.1, 99.9))
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(low, max(high, low + 1e-6))
 

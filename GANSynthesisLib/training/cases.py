@@ -74,10 +74,15 @@ def list_cases(data: Path, roles: tuple[str, ...], optional: tuple[str, ...] = (
     raise DataError(f"There is no folder or manifest {data}: give a folder with the subfolders {', '.join(roles)}.")
 
 
+def role_folder(data: Path, role: str) -> Path | None:
+    """The subfolder with the images of a role, which may be called `role`, `role_images` or `roles`."""
+    return next((data / name for name in (role, f"{role}_images", f"{role}s") if (data / name).is_dir()), None)
+
+
 def _folder_cases(data: Path, roles, optional) -> list[Case]:
     files: dict[str, dict[str, Path]] = {}
     for role in (*roles, *optional):
-        folder = next((data / name for name in (role, f"{role}_images", f"{role}s") if (data / name).is_dir()), None)
+        folder = role_folder(data, role)
         if folder is None and tuple(roles) == ("image",):
             folder = data
         if folder is None:

@@ -8,15 +8,11 @@ pair; no labels are used. `ms_patient26` is never trained on. For the benchmark 
 
 from __future__ import annotations
 
-import sys
 from itertools import permutations
-from pathlib import Path
 
 from training_script import parse_arguments, write_manifest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from GANSynthesisLib.training import train  # noqa: E402
+from GANSynthesisLib.training import train
 
 PATIENTS = ("ms_patient07", "glioma_tcga", "glioma_brats", "glioma_aurora")
 SETTINGS = {

@@ -9,14 +9,9 @@ never trained on.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from training_script import parse_arguments, write_manifest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from GANSynthesisLib.training import train  # noqa: E402
+from GANSynthesisLib.training import train
 
 MAY_SHIP = ("ms_patient07", "glioma_tcga")
 OTHERS = ("glioma_brats", "glioma_aurora")

@@ -10,14 +10,9 @@ comparison of the benchmark. `ms_patient26` is never trained on.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from training_script import parse_arguments, write_manifest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from GANSynthesisLib.training import extract_segmentor, train  # noqa: E402
+from GANSynthesisLib.training import extract_segmentor, train
 
 LABELED_T1, OTHER_T2 = "ms_patient07", "glioma_tcga"
 SHARED = {

@@ -13,15 +13,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 from training_script import MODELS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from GANSynthesisLib.models import Card, Model, load_model, save_model  # noqa: E402
-from GANSynthesisLib.training.statistics import input_statistics  # noqa: E402
+from GANSynthesisLib.models import Card, Model, load_model, save_model
+from GANSynthesisLib.training.statistics import input_statistics
 
 MOST_BYTES = 20_000_000
 TEST_CASES = {
