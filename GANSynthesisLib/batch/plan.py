@@ -9,9 +9,8 @@ from pathlib import Path
 from GANSynthesisLib.batch.cases import BatchCase, BatchError, find_batch_cases, wanted_outputs
 from GANSynthesisLib.batch.record import RECORD_NAME, BatchRecord, CaseRecord, described_inputs, read_record
 from GANSynthesisLib.card import Card
-from GANSynthesisLib.models import Model, ModelError
-
-PRECISIONS = ("32", "bf16")
+from GANSynthesisLib.models import Model
+from GANSynthesisLib.options import check_options
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def plan_batch(
     """
     card, source, target = model.card, _resolved(input_folder), _resolved(output_folder)
     wanted = wanted_outputs(card, outputs)
-    _check_settings(card, precision, optimize)
+    check_options(card, precision, optimize)
     _check_folders(source, target)
     cases = find_batch_cases(card, source, wanted)
     settings = {"outputs": list(wanted), "precision": precision, "seed": seed, "optimize": optimize}
@@ -99,13 +98,6 @@ def _state(case: BatchCase, earlier: CaseRecord | None, files: dict[str, str], s
 
 def _resolved(folder) -> Path:
     return Path(folder).expanduser().resolve()
-
-
-def _check_settings(card: Card, precision: str, optimize: int) -> None:
-    if precision not in PRECISIONS:
-        raise ModelError(f"precision is {precision!r}; it must be {' or '.join(PRECISIONS)}.")
-    if optimize < 0 or (optimize and card.task != "register"):
-        raise ModelError(f"optimize is {optimize}: give a number of steps from 0 on, and only to a registration.")
 
 
 def _check_folders(source: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ from GANSynthesisLib.inference.registration import register
 from GANSynthesisLib.inference.report import start_report
 from GANSynthesisLib.inference.windows import apply_in_windows
 from GANSynthesisLib.models import Card, Model, ModelError, Port
+from GANSynthesisLib.options import check_options
 from GANSynthesisLib.progress import IsCancelled, Progress, never, silent, stop_if
 from GANSynthesisLib.result import Result
 from GANSynthesisLib.systems.base import System
@@ -50,11 +51,8 @@ def apply_model(
     progress, cancelled = progress or silent, cancelled or never
     card = model.card
     wanted = _check(card, inputs, outputs, tile)
-    if optimize < 0 or (optimize and card.task != "register"):
-        raise ModelError(f"optimize is {optimize}: give a number of steps from 0 on, and only to a registration.")
+    check_options(card, precision, optimize)
     where = torch_device(device)
-    if precision not in ("32", "bf16"):
-        raise ModelError(f"precision is {precision!r}; it must be 32 or bf16.")
     report = start_report(model, dict(inputs), str(where), precision, seed)
     if card.task == "register":
         report["settings"]["optimize"] = optimize
