@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from GANSynthesisLib.networks.convolution import Conv3d
 from GANSynthesisLib.networks.translation import UNetBody
 
 
@@ -115,9 +116,9 @@ class HalfResolution(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, width: int, levels: int = 3):
         super().__init__()
-        self.stem = nn.Conv3d(in_channels, width, 4, stride=2, padding=1)
+        self.stem = Conv3d(in_channels, width, 4, stride=2, padding=1)
         self.body = UNetBody(3, width, width, levels)
-        self.last = nn.Conv3d(width, out_channels, 3, padding=1)
+        self.last = Conv3d(width, out_channels, 3, padding=1)
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         return self.body(F.leaky_relu(self.stem(image), 0.1)).float()

@@ -7,13 +7,14 @@ import math
 import torch
 from torch import nn
 
+from GANSynthesisLib.networks.convolution import Conv3d
 from GANSynthesisLib.networks.slabs import flatten_slab, unflatten_slab
 
 BACKBONES = ("unet", "resnet")
 
 
 def convolution(dimensions: int) -> type[nn.Module]:
-    return {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+    return {2: nn.Conv2d, 3: Conv3d}[dimensions]
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -1,0 +1,59 @@
+"""3D convolutions of small volumes, which torch leaves to a slow kernel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from GANSynthesisLib.networks.convolution import Conv3d
+
+SHAPES = [
+    {"in_channels": 3, "out_channels": 5, "kernel_size": 3, "padding": 1},
+    {"in_channels": 4, "out_channels": 2, "kernel_size": 4, "stride": 2, "padding": 1, "bias": False},
+    {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "groups": 2, "dilation": 2},
+    {"in_channels": 2, "out_channels": 3, "kernel_size": 3, "padding": "same"},
+    {"in_channels": 2, "out_channels": 3, "kernel_size": 1},
+]
+
+
+@pytest.fixture
+def to_onednn(monkeypatch):
+    """How often a convolution was handed to oneDNN."""
+    calls, given = [], torch.ops.aten.mkldnn_convolution
+    monkeypatch.setattr(torch.ops.aten, "mkldnn_convolution", lambda *each: calls.append(1) or given(*each))
+    return calls
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_small_volume_is_convolved_as_torch_does_it(shape):
+    torch.manual_seed(0)
+    ours, image = Conv3d(**shape), torch.randn(1, shape["in_channels"], 9, 8, 7)
+    theirs = torch.nn.Conv3d(**shape)
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.allclose(ours(image), theirs(image), atol=1e-5)
+    ours(image).square().sum().backward()
+    theirs(image).square().sum().backward()
+    assert torch.allclose(ours.weight.grad, theirs.weight.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_only_what_torch_overlooks_takes_the_other_way(to_onednn):
+    layer = Conv3d(4, 4, 3, padding=1)
+    layer(torch.zeros(1, 4, 16, 16, 8))
+    assert len(to_onednn) == int(torch.backends.mkldnn.is_available())
+    layer(torch.zeros(2, 4, 8, 8, 8))  # several at once, large ones and bf16 are left to torch
+    layer(torch.zeros(1, 4, 80, 80, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(torch.zeros(1, 4, 8, 8, 8))
+    assert len(to_onednn) == int(torch.backends.mkldnn.is_available())
+
+
+def test_a_gradient_penalty_goes_through_it():
+    torch.manual_seed(0)
+    layer, image = Conv3d(2, 3, 3), torch.randn(1, 2, 6, 6, 6, requires_grad=True)
+    slope, = torch.autograd.grad(layer(image).square().sum(), image, create_graph=True)
+    slope.square().sum().backward()
+    reference = torch.nn.Conv3d(2, 3, 3)
+    reference.load_state_dict(layer.state_dict())
+    slope, = torch.autograd.grad(reference(image).square().sum(), image, create_graph=True)
+    slope.square().sum().backward()
+    assert torch.allclose(layer.weight.grad, reference.weight.grad, rtol=1e-3)
