@@ -115,13 +115,23 @@ def _scores(metrics: dict, prefix: str = "") -> list[str]:
     for name, value in metrics.items():
         title = f"{prefix}{name}".replace("_", " ")
         if isinstance(value, dict) and {"model", "peer"} <= set(value):
-            peer = re.search("peer: ([^;]+)", value.get("note", ""))
-            found.append(f"{title}: {value['model']:.3g} ({peer.group(1) if peer else 'peer'}: {value['peer']:.3g})")
+            found += _against_peer(title, value)
         elif isinstance(value, dict):
             found += _scores(value, f"{title} ")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             found.append(f"{title}: {value:.4g}")
     return found
+
+
+def _against_peer(title: str, test: dict) -> list[str]:
+    """What a test says; a number that could not be measured (a distance to nothing, say) is None and left out."""
+    if test["model"] is None:
+        return []
+    text = f"{title}: {test['model']:.3g}"
+    if test["peer"] is None:
+        return [text]
+    peer = re.search("peer: ([^;]+)", test.get("note", ""))
+    return [f"{text} ({peer.group(1) if peer else 'peer'}: {test['peer']:.3g})"]
 
 
 def sentence(words: str) -> str:

@@ -190,13 +190,10 @@ def test_slicer_5_10_has_pips_message_too(file, monkeypatch):
         ensure_requirements(file)
 
 
-def test_nothing_is_installed_by_tests_of_slicer(file, pip):
+def test_nothing_is_installed_by_tests_of_slicer(file, pip, monkeypatch):
     ends = []
-    slicer.app.set_testing(True)
-    try:
-        install(file, lambda line: None, ends.append)
-    finally:
-        slicer.app.set_testing(False)
+    monkeypatch.setattr(type(slicer.app), "testingEnabled", lambda self: True)
+    install(file, lambda line: None, ends.append)
     assert ends == [""] and not pip.calls
 
 

@@ -13,8 +13,12 @@ from panel_fixtures import (
 from PySide6 import QtWidgets
 
 from GANSynthesisLib.card import Port
+from GANSynthesisLib.models import list_models, load_model, shipped_models_folder
+from GANSynthesisLib.presentation import card_summary, model_lines
 from SlicerHost import pythonqt
 from SlicerHost.host import open_panel
+
+SHIPPED = shipped_models_folder()
 
 
 def test_tasks_that_no_installed_model_can_do_are_off_and_say_why(opened):
@@ -225,3 +229,11 @@ def test_scores_are_those_of_tests_beside_their_peer_where_there_are_any():
     metrics = {"validation": {"mae": 0.05}, "test": test, "quality": {"spearman": 0.4, "scores": [1, 2]}}
     assert _scores(metrics) == ["gland Dice: 0.806 (gland centers: 0.827)"]
     assert _scores({"validation": {"mae": 0.05}}) == ["validation mae: 0.05"]
+
+
+@pytest.mark.parametrize("name", [model.card.name for model in list_models() if model.path.is_relative_to(SHIPPED)])
+def test_the_card_of_every_shipped_model_can_be_read(name):
+    card = load_model(name).card
+    for task in card.tasks:
+        assert card.title in model_lines(card, task)
+        assert "None" not in card_summary(card, task)

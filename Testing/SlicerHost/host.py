@@ -14,23 +14,23 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
 import slicer.util
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import application, ctk_widgets, mrml_widgets, parameter_node, pythonqt, recording, scripted_module, ui_loader
+from . import application, ctk_widgets, mrml_widgets, parameter_node, pythonqt, recording, scripted_module
+from .ui_loader import QUiLoader
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A scripted module opened in the host: what `slicer.modules` has of it, and its widget representation."""
+    """A scripted module opened in the host, as `slicer.modules` has it."""
 
-    module: object
-    representation: object
+    module: scripted_module.qSlicerScriptedLoadableModule
 
     @property
     def python(self) -> ModuleType:
@@ -40,88 +40,72 @@ class Panel:
     @property
     def widget(self):
         """The panel's widget class instance; a reload makes another."""
-        return self.representation.self()
+        return self.module.widgetRepresentation().self()
 
     @property
     def frame(self):
         """The Qt widget around the panel."""
-        return self.representation.frame
+        return self.module.widgetRepresentation().frame
 
     def grab(self, path: Path, width: int = 420) -> None:
         """Save a picture of the panel."""
         native = pythonqt.native(self.frame)
-        native.resize(width, max(native.sizeHint().height(), native.heightForWidth(width)))
         native.show()
-        QtWidgets.QApplication.processEvents()
-        native.resize(width, max(native.sizeHint().height(), native.heightForWidth(width)))
-        QtWidgets.QApplication.processEvents()
+        for _ in range(2):  # what the width does to the height is known only once it is laid out
+            native.resize(width, max(native.sizeHint().height(), native.heightForWidth(width)))
+            QtWidgets.QApplication.processEvents()
         native.grab().save(str(path))
 
     def close(self) -> None:
         """What Slicer does with a panel when it quits."""
-        slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(self.module.name)
-        self.module.forget_widget()
+        pythonqt.native(slicer.app.moduleManager()).moduleAboutToBeUnloaded.emit(self.module.name)
         pythonqt.native(self.frame).deleteLater()
         QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 
 
-def start_host() -> application.Application:
+def start_host():
     """Make `qt`, `ctk` and `slicer.app` … importable; a second call gives the application that is there."""
-    if isinstance(getattr(slicer, "app", None), application.Application):
+    if hasattr(slicer, "app"):
         return slicer.app
-    qt_application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
-    application.keep_settings_apart()
-    sys.modules["qt"] = _make_qt()
-    sys.modules["ctk"] = pythonqt.make_module("ctk", {each.__name__: each for each in ctk_widgets.CLASSES}, {})
-    for native_class in mrml_widgets.CLASSES:
-        setattr(slicer, native_class.__name__, pythonqt.add_class(f"slicer.{native_class.__name__}", native_class))
-    modules = scripted_module.make_modules() | {"slicer.parameterNodeWrapper": parameter_node.make_module()}
-    for name, module in modules.items():
-        sys.modules[name] = module
-        setattr(slicer, name.split(".")[-1], module)
+    parts, names = (QtCore, QtGui, QtWidgets), recording.module_names("qt")
+    qt = {name: getattr(part, name) for part in parts for name in names if hasattr(part, name)}
+    _provide("qt", qt | {"QFileDialog": application.QFileDialog, "QUiLoader": QUiLoader})
+    _provide("ctk", {each.__name__: each for each in ctk_widgets.CLASSES})
+    _provide("slicer", {each.__name__: each for each in mrml_widgets.CLASSES})
+    stand_ins = vars(scripted_module) | vars(parameter_node)
+    for name in (f"slicer.{each}" for each in ("ScriptedLoadableModule", "i18n", "packaging", "parameterNodeWrapper")):
+        _provide(name, {each: stand_ins[each] for each in recording.MODULES[name] if each in stand_ins})
     for each in (scripted_module.qSlicerScriptedLoadableModule, scripted_module.qSlicerScriptedLoadableModuleWidget):
         setattr(slicer, each.__name__, each)
-    slicer.app = application.Application(qt_application)
-    slicer.util.messageBox = application.message_box
-    selector = application.ModuleSelector()
-    slicer.util.moduleSelector = lambda: selector
-    if not hasattr(slicer, "modules"):
-        slicer.modules = SimpleNamespace()
+    pythonqt.add_class("slicer.app.moduleManager", application.ModuleManager)
+    slicer.app = pythonqt.add_class("slicer.app", application.Application)()
     return slicer.app
 
 
-def _make_qt() -> ModuleType:
-    recorded = [name.removeprefix("qt.") for name in recording.CLASSES if name.startswith("qt.")]
-    stand_ins = {"QFileDialog": ctk_widgets.QFileDialog, "QUiLoader": ui_loader.QUiLoader}
-    classes = {name: stand_ins.get(name) or pythonqt.qt_class(name) for name in recorded}
-    others = {name: stand_ins.get(name) or pythonqt.qt_class(name) for name in recording.MODULES["qt"]}
-    return pythonqt.make_module("qt", classes, others)
-
-
-def load_module(path: Path):
-    """Import a scripted module's file as Slicer does; gives it as `slicer.modules` has it."""
-    name = path.stem
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    specification = importlib.util.spec_from_file_location(name, path)
-    python = importlib.util.module_from_spec(specification)
-    sys.modules[name] = python
-    specification.loader.exec_module(python)
-    module = scripted_module.qSlicerScriptedLoadableModule(path, python)
-    instance = getattr(python, name)(module)
-    setattr(slicer.modules, name.lower(), module)
-    setattr(slicer.modules, f"{name}Instance", instance)
-    slicer.app.complete_startup()
-    return module
+def _provide(name: str, members: dict[str, object]) -> None:
+    """Put stand-ins into a module, which is made where it is not there; as proxies where their class was recorded."""
+    module = sys.modules.setdefault(name, ModuleType(name))
+    for member_name, member in members.items():
+        recorded = f"{name}.{member_name}"
+        setattr(module, member_name, pythonqt.add_class(recorded, member) if recorded in recording.CLASSES else member)
+    if name.startswith("slicer."):
+        setattr(slicer, name.removeprefix("slicer."), module)
 
 
 def open_panel(path: Path) -> Panel:
-    """Load a scripted module and open its panel on the present scene."""
-    module = load_module(path)
-    representation = module.widgetRepresentation()
-    representation.isEntered = True
-    representation.self().enter()
-    return Panel(module, representation)
+    """Import a scripted module's file as Slicer does, and open its panel on the present scene."""
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    python = sys.modules[path.stem] = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(python)
+    module = scripted_module.qSlicerScriptedLoadableModule(path)
+    setattr(slicer.modules, f"{path.stem}Instance", getattr(python, path.stem)(module))
+    setattr(slicer.modules, path.stem.lower(), module)
+    panel = Panel(module)
+    panel.module.widgetRepresentation().isEntered = True
+    panel.widget.enter()
+    return panel
 
 
 def reload_panel(panel: Panel) -> None:
@@ -130,12 +114,6 @@ def reload_panel(panel: Panel) -> None:
     As in Slicer, the library that the file imports is not imported anew, and the new widget is not entered.
     """
     slicer.util.reloadScriptedModule(panel.module.name)
-
-
-def quit_slicer(panel: Panel) -> None:
-    """What Slicer does when its user quits: the signal `aboutToQuit()`, then every module is unloaded."""
-    slicer.app.aboutToQuit.emit()
-    panel.close()
 
 
 def wait_until(condition, seconds: float = 30.0) -> bool:

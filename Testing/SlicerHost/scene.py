@@ -5,7 +5,6 @@ scene = start_scene()
 import slicer                                   # slicer.mrmlScene and slicer.modules.<name>.logic() are there now
 """
 
-import json
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,15 +12,21 @@ from types import SimpleNamespace
 import slicer
 import slicer.util  # noqa: F401 - Slicer itself has it loaded from the start
 
-# Window and level in HU of the presets of Slicer's module Volumes that CT outputs use.
-_CT_PRESETS = {
-    "CT_BONE": (1000, 400),
-    "CT_BRAIN": (100, 50),
-    "CT_ABDOMEN": (350, 40),
-    "CT_LUNG": (1400, -500),
-}
+# What scenes unpack and download into: a folder that lasts as long as Python, with the file that marks it as such.
+_CACHE = tempfile.TemporaryDirectory(prefix="SlicerHost-")
+(Path(_CACHE.name) / ".slicer-cache").touch()
 
-_share_folder = None
+_LOGICS = {
+    "Volumes": "vtkSlicerVolumesLogic",
+    "Terminologies": "vtkSlicerTerminologiesModuleLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "Transforms": "vtkSlicerTransformLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
+    "Plots": "vtkSlicerPlotsLogic",
+    "Tables": "vtkSlicerTablesLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
+}
 
 
 def start_scene():
@@ -38,19 +43,15 @@ def start_scene():
     colors.SetMRMLApplicationLogic(application)
     colors.SetMRMLScene(scene)
     colors.AddDefaultColorNodes()
-    cache = slicer.vtkCacheManager()
-    cache.SetRemoteCacheDirectory(str(_share()))
-    files = slicer.vtkDataIOManager()
-    files.SetCacheManager(cache)
-    scene.SetCacheManager(cache)
+    cached, files = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+    cached.SetRemoteCacheDirectory(_CACHE.name)
+    files.SetCacheManager(cached)
+    scene.SetCacheManager(cached)
     scene.SetDataIOManager(files)  # reading a scene bundle asks it for a folder to unpack in
-    slicer.mrmlScene = scene
-    slicer.applicationLogic = application
-    if not hasattr(slicer, "modules"):
-        slicer.modules = SimpleNamespace()
-    for name, logic in {"Colors": colors, **_logics()}.items():
+    slicer.mrmlScene, slicer.applicationLogic = scene, application
+    for name, logic in {"Colors": colors, **{name: getattr(slicer, each)() for name, each in _LOGICS.items()}}.items():
         if name == "Volumes":
-            logic.SetModuleShareDirectory(str(_share()))
+            logic.SetModuleShareDirectory(str(Path(__file__).parent))  # for VolumeDisplayPresets.json
         if name != "Terminologies":  # it would look for term lists, which slicer-core lacks; its codecs work without
             logic.SetMRMLScene(scene)
         logic.SetMRMLApplicationLogic(application)
@@ -65,43 +66,3 @@ def _remove_items(scene, _event) -> None:
     """A closed scene leaves no items behind; in Slicer the plugins of the subject hierarchy see to that."""
     if scene is not None:  # it is gone already where Python itself has dropped it
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene).RemoveAllItems(True)
-
-
-def _logics() -> dict:
-    return {
-        "Volumes": slicer.vtkSlicerVolumesLogic(),
-        "Terminologies": slicer.vtkSlicerTerminologiesModuleLogic(),
-        "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic(),
-        "SubjectHierarchy": slicer.vtkSlicerSubjectHierarchyModuleLogic(),
-        "Transforms": slicer.vtkSlicerTransformLogic(),
-        "Markups": slicer.vtkSlicerMarkupsLogic(),
-        "Plots": slicer.vtkSlicerPlotsLogic(),
-        "Tables": slicer.vtkSlicerTablesLogic(),
-        "Sequences": slicer.vtkSlicerSequencesLogic(),
-    }
-
-
-def _share() -> Path:
-    """Folder of the resources that Slicer installs with its modules; here, the display presets; and the cache. It
-    lasts as long as Python."""
-    global _share_folder
-    if _share_folder is None:
-        _share_folder = tempfile.TemporaryDirectory(prefix="SlicerHost-")
-        presets = [
-            {
-                "id": name,
-                "name": name.replace("_", "-"),
-                "window": window,
-                "level": level,
-                "color": "vtkMRMLColorTableNodeGrey",
-            }
-            for name, (window, level) in _CT_PRESETS.items()
-        ]
-        content = {
-            "@schema": "https://raw.githubusercontent.com/Slicer/Slicer/main/Modules/Loadable/Volumes/Resources/Schema/"
-            "volumes-display-presets-schema-v1.0.1.json#",
-            "volumeDisplayPresets": presets,
-        }
-        (Path(_share_folder.name) / "VolumeDisplayPresets.json").write_text(json.dumps(content))
-        (Path(_share_folder.name) / ".slicer-cache").touch()  # marks it as the scene's cache folder too
-    return Path(_share_folder.name)
