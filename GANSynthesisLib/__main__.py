@@ -1,4 +1,4 @@
-"""The command line: python -m GANSynthesisLib systems | models | train | apply | batch | evaluate."""
+"""The command line: python -m GANSynthesisLib systems | models | train | apply | batch | drr | evaluate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import sys
 import warnings
 from pathlib import Path
 
+from GANSynthesisLib.evaluation import command as evaluation
 from GANSynthesisLib.files import ENDINGS, read_volume, replaced_whole, write_volume
+from GANSynthesisLib.options import UsageError
+from GANSynthesisLib.radiographs import command as radiographs
 from GANSynthesisLib.transforms import TRANSFORM_ENDINGS, write_transform
 
 GOING_ON = {
@@ -28,10 +31,6 @@ the output folder records what became of every case. The same command run again 
 and whose images have not changed are left alone, failed ones are tried again.
 
 Exit status: 0 all cases are done, 1 some failed, 2 the batch could not be started."""
-
-
-class UsageError(ValueError):
-    """Words on the command line that do not fit together; the message says what was expected."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -110,24 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--restart", action="store_true", help="do all cases anew, whatever the output folder holds")
     command.set_defaults(run=_batch)
 
-    command = commands.add_parser("evaluate", help="how well a registration model aligns labeled pairs")
-    command.add_argument("model", metavar="MODEL", help="name of a model, or a model file")
-    command.add_argument("--data", type=Path, required=True,
-                         help="folder with fixed, moving, fixed_labels and moving_labels, or a CSV manifest")
-    command.add_argument("--starts", nargs=2, type=float, default=(0.0, 0.0), metavar=("MM", "DEGREES"),
-                         help="move every moving image at random by up to this much first")
-    command.add_argument("--perturbations", type=int, default=0, metavar="N",
-                         help="hold the quality score against the error of N perturbed copies of each result")
-    command.add_argument("--calibrate", action="store_true",
-                         help="write the error that goes with a score into the model file")
-    command.add_argument("--optimize", type=int, default=0, metavar="STEPS",
-                         help="improve every result for its very pair by so many steps")
-    command.add_argument("--all", action="store_true", dest="everything", help="also cases seen in training")
-    command.add_argument("--figures", type=Path, metavar="DIR", help="one picture per case")
-    command.add_argument("--output", type=Path, metavar="FILE.json", help="the numbers as JSON")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    command.add_argument("--seed", type=int, default=0)
-    command.set_defaults(run=_evaluate)
+    radiographs.register(commands)
+    evaluation.register(commands)
     return parser
 
 
@@ -235,21 +218,6 @@ def _show_case(name: str, case) -> None:
     print(f"{name}: done in {case.seconds:.1f} s", flush=True)
     for warning in case.warnings:
         print(f"warning: {name}: {warning}", file=sys.stderr)
-
-
-def _evaluate(arguments) -> int:
-    from GANSynthesisLib.evaluation.command import evaluate
-    from GANSynthesisLib.models import load_model
-
-    if min(*arguments.starts, arguments.perturbations, arguments.optimize) < 0:
-        raise UsageError("--starts, --perturbations and --optimize take numbers of at least 0.")
-    evaluate(
-        load_model(arguments.model), arguments.data, starts=tuple(arguments.starts),
-        perturbations=arguments.perturbations, optimize=arguments.optimize, everything=arguments.everything,
-        calibrate=arguments.calibrate, figures=arguments.figures, output=arguments.output, seed=arguments.seed,
-        device=arguments.device,
-    )
-    return 0
 
 
 def _check_outputs(card, outputs: dict[str, Path]) -> None:

@@ -213,7 +213,7 @@ def write_volume(volume: Volume, path) -> None:
             f"The volume '{volume.name or path.name}' has axes that are not orthogonal, which '{path.suffix}' "
             "files cannot hold: choose a name ending in .nrrd."
         )
-    image = _image(volume)
+    image = sitk_image(volume)
     if path.name.lower().endswith(".seg.nrrd"):
         for key, value in _segment_header(volume).items():
             image.SetMetaData(key, value)
@@ -230,8 +230,8 @@ def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip().rstrip(".")
 
 
-def _image(volume: Volume) -> sitk.Image:
-    """`volume` as a SimpleITK image in LPS."""
+def sitk_image(volume: Volume) -> sitk.Image:
+    """A volume as a SimpleITK image, in LPS."""
     image, grid = sitk.GetImageFromArray(_plain(volume.voxels)), Grid(volume.shape, LPS_FROM_RAS @ volume.ijk_to_ras)
     image.SetOrigin(grid.ijk_to_ras[:3, 3].tolist())
     image.SetSpacing(grid.spacing)

@@ -28,7 +28,7 @@ def foreground(voxels: np.ndarray) -> np.ndarray:
     if _zero_border(voxels):  # masked, unless much of what is not zero is noise around the body
         few = voxels[tuple(slice(None, None, 2 if size > 64 else 1) for size in voxels.shape)]
         if np.count_nonzero((few != 0) & ~_body(few)) < 0.1 * np.count_nonzero(few):
-            return voxels != 0
+            return _without_holes(voxels != 0)
     return _body(voxels)
 
 
@@ -40,14 +40,38 @@ def _body(voxels: np.ndarray) -> np.ndarray:
     return body if body.any() else bright
 
 
+def _without_holes(mask: np.ndarray) -> np.ndarray:
+    """(K, J, I) bool `mask` and what it encloses: dark fluid of a masked image may be exactly zero, too."""
+    return _filled_in_its_box(mask, _fill)
+
+
 def _filled(body: np.ndarray) -> np.ndarray:
     """(K, J, I) bool `body` with the holes of every axial slice (of a single slice: its own plane) filled."""
     across = body.shape.index(1) if 1 in body.shape else 0
-    slices = np.moveaxis(body, across, 0)
-    apart = np.ones((2 * len(slices) + 1, *slices.shape[1:]), np.uint8)  # walls between slices: one call fills all
-    apart[1::2] = slices
-    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(apart)))[1::2]
-    return np.moveaxis(filled, 0, across).astype(bool)
+
+    def filled_in_slices(part: np.ndarray) -> np.ndarray:
+        slices = np.moveaxis(part, across, 0)
+        apart = np.ones((2 * len(slices) + 1, *slices.shape[1:]), bool)  # walls between slices: one call fills all
+        apart[1::2] = slices
+        return np.moveaxis(_fill(apart)[1::2], 0, across)
+
+    return _filled_in_its_box(body, filled_in_slices)
+
+
+def _filled_in_its_box(mask: np.ndarray, fill) -> np.ndarray:
+    """`fill` of the smallest box around a mask; what lies outside of it is no hole."""
+    if not mask.any():
+        return mask
+    box = tuple(
+        slice(at[0], at[-1] + 1) for at in (np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3))
+    )
+    whole = mask.astype(bool)
+    whole[box] = fill(mask[box])
+    return whole
+
+
+def _fill(mask: np.ndarray) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))).astype(bool)
 
 
 def _zero_border(voxels: np.ndarray) -> bool:

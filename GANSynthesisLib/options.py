@@ -7,6 +7,10 @@ from GANSynthesisLib.card import Card, ModelError
 PRECISIONS = ("32", "bf16")
 
 
+class UsageError(ValueError):
+    """Words on the command line that do not fit together; the message says what was expected."""
+
+
 def check_options(card: Card, precision: str, optimize: int) -> None:
     """Raise `ModelError` for a precision that there is not, or optimizing what is no registration."""
     if precision not in PRECISIONS:

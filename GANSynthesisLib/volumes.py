@@ -207,7 +207,7 @@ def body_mask(volume: Volume) -> np.ndarray:
 
     What lies above a threshold (-500 HU in CT, derived from minimum cross entropy elsewhere), its largest connected
     part, with the holes of every axial slice filled (lungs, sinuses). Where the border of the image is zero and hardly
-    anything else lies outside (skull-stripped, masked), what is not zero.
+    anything else lies outside (skull-stripped, masked), what is not zero, and what that encloses.
     """
     canonical = volume.canonical()
     mask = foreground(canonical.voxels)

@@ -39,6 +39,11 @@ def intensity_range(port: Port) -> IntensityRange:
     return IntensityRange(**port.intensity) if port.intensity else IntensityRange()
 
 
+def output_intensity(port: Port) -> Intensity:
+    """What [−1, 1] of an output stands for; a card may leave it out, and then the values are left as they are."""
+    return Intensity(port.intensity.get("lower", -1.0), port.intensity.get("upper", 1.0))
+
+
 def parse_spacing(spacing: tuple[float, ...], context: str) -> tuple[float | None, ...] | None:
     """Working voxel size (i, j, k) from a setting: 0 keeps the image's own; one number leaves 2D slices apart."""
     if not any(spacing):

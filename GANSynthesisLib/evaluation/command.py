@@ -1,118 +1,85 @@
-"""What `evaluate` does on the command line: a registration model on labeled pairs, case by case and in summary."""
+"""`python -m GANSynthesisLib evaluate`: models on cases whose answer is known."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable
+import argparse
 from pathlib import Path
 
-import numpy as np
+from GANSynthesisLib.options import UsageError
 
-from GANSynthesisLib.evaluation.quality import calibrate_quality
-from GANSynthesisLib.evaluation.registration import (
-    CASE_HEADER,
-    SUMMARY_HEADER,
-    Alignment,
-    align,
-    alignment,
-    case_row,
-    find_labeled_pairs,
-    mask_center,
-    random_pose,
-    read_labeled_pair,
-    scored_perturbations,
-    summary_numbers,
-    summary_row,
-)
-from GANSynthesisLib.evaluation.tables import text_table
-from GANSynthesisLib.files import replaced_whole
-from GANSynthesisLib.models import Model, ModelError, save_model
-from GANSynthesisLib.training.cases import DataError
-from GANSynthesisLib.transforms import SpatialTransform
+HELP = """\
+How well models do on cases whose answer is known. --data is a folder with one subfolder per role, or a CSV manifest:
+
+  registration   fixed, moving, fixed_labels, moving_labels (label files are 4D: the structure, then a landmark each)
+  translation    the inputs of the model, target, and optionally mask; several models are held side by side
+  segmentation   the inputs of the model and labels
+
+Images: SynthRAD2025's MAE, PSNR and MS-SSIM over the mask (without one, over the body), in HU or in percent of the
+range of the mask (percentiles 0.5 to 99.5). Registrations: overlap, landmark errors, folding. Means come with 95 %
+bootstrap intervals over subjects. Cases that a model was trained on are left out."""
 
 
-def evaluate(
-    model: Model,
-    data: Path,
-    *,
-    starts: tuple[float, float] = (0.0, 0.0),
-    perturbations: int = 0,
-    optimize: int = 0,
-    everything: bool = False,
-    calibrate: bool = False,
-    figures: Path | None = None,
-    output: Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    say: Callable[[str], None] = print,
-) -> dict:
-    """Register every pair of `data` and say how well; returns the numbers.
-
-    starts: largest random shift (mm) and rotation (degrees) of the moving image before it is registered.
-    perturbations: copies of each result that are knocked askew (10 mm, 15 degrees), to hold the critic's score against
-    the true error. optimize: steps by which each result is improved for its pair. everything: also pairs that the
-    model has seen in training, which are left out otherwise. calibrate: write what error to expect of a score into the
-    model file; give pairs that no test uses. figures: folder for one picture per case. output: JSON file of the
-    numbers. Raises ModelError or DataError before any work.
-    """
-    if model.card.task != "register":
-        raise ModelError(f"Model '{model.card.name}' does not register: only registration can be evaluated so far.")
-    cases = find_labeled_pairs(data)
-    if not everything and not calibrate:
-        seen = {*model.card.training.get("subjects", ()), *model.card.training.get("held_out_subjects", ())}
-        kept = [case for case in cases if case.subject not in seen]
-        if not kept:
-            raise DataError(
-                f"Every case in {data} took part in the training of '{model.card.name}': give others, or --all."
-            )
-        if len(kept) < len(cases):
-            say(f"left out: {len(cases) - len(kept)} of {len(cases)} cases, which took part in the training")
-        cases = kept
-    random = np.random.default_rng(seed)
-    names, found, given, scores, errors = [], [], [], [], []
-    for case in cases:
-        pair = read_labeled_pair(case)
-        if any(starts):
-            pair = pair.start(random_pose(random, mask_center(pair.moving_mask), *starts))
-        transform, result = align(model, pair, device, optimize=optimize)
-        names.append(pair.name)
-        found.append(result)
-        given.append(alignment(pair, SpatialTransform(np.eye(4))))
-        if (perturbations or calibrate) and len(pair.fixed_landmarks):
-            more = scored_perturbations(model, pair, transform, perturbations or 8, random, device=device)
-            scores += more[0]
-            errors += more[1]
-        if figures:
-            from GANSynthesisLib.evaluation.figures import registration_figure
-
-            registration_figure(pair, transform, result, figures / f"{pair.name.replace('/', '_')}.png")
-    rows = [case_row(name, each) for name, each in zip(names, found, strict=True)]
-    say(text_table(f"{model.card.name} on {len(found)} pairs", CASE_HEADER, rows))
-    rows = [summary_row("images as given", given), summary_row(model.card.name, found)]
-    say(text_table("\nmeans over pairs, statistics over landmarks, [95 % bootstrap over pairs]", SUMMARY_HEADER, rows))
-    numbers = {"model": model.card.name, "model_hash": model.sha256, "summary": summary_numbers(found),
-               "as_given": summary_numbers(given), "cases": _case_numbers(names, found)}
-    if scores:
-        calibration = calibrate_quality(scores, errors)
-        numbers["quality"] = {"spearman": calibration["spearman"], "results": calibration["results"]}
-        say(f"\nquality score and true error: Spearman {calibration['spearman']:.2f} over {len(scores)} results "
-            f"({len(scores) // len(found)} per pair)")
-        if calibrate:
-            metrics = {**model.card.metrics, "quality": {**calibration, "cases": names}}
-            state = model.build().deployed_state()
-            save_model(model.path, state, dataclasses.replace(model.card, metrics=metrics))
-            say(f"wrote the expected errors into {model.path}")
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_whole(output) as beside:
-            beside.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    return numbers
+def register(commands) -> None:
+    """Add the command to the subparsers of the command line."""
+    command = commands.add_parser(
+        "evaluate", help="how well models do on cases whose answer is known", description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("model", nargs="+", metavar="MODEL", help="names of models, or model files")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR")
+    command.add_argument("--all", action="store_true", dest="everything", help="also cases seen in training")
+    command.add_argument("--output", type=Path, metavar="FILE.json", help="the numbers as JSON")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    images = command.add_argument_group("translation")
+    images.add_argument("--segmentor", metavar="MODEL",
+                        help="also the overlap of what this model finds in the result and in the reference")
+    images.add_argument("--residual", action="store_true",
+                        help="also how far a rigid registration of the result to its source moves it")
+    images.add_argument("--page", type=Path, metavar="DIR", help="index.html with the same slices side by side")
+    pairs = command.add_argument_group("registration")
+    pairs.add_argument("--starts", nargs=2, type=float, default=(0.0, 0.0), metavar=("MM", "DEGREES"),
+                       help="move every moving image at random by up to this much first")
+    pairs.add_argument("--perturbations", type=int, default=0, metavar="N",
+                       help="hold the quality score against the error of N perturbed copies of each result")
+    pairs.add_argument("--calibrate", action="store_true",
+                       help="write the error that goes with a score into the model file")
+    pairs.add_argument("--optimize", type=int, default=0, metavar="STEPS",
+                       help="improve every result for its very pair by so many steps")
+    pairs.add_argument("--figures", type=Path, metavar="DIR", help="one picture per case")
+    pairs.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=_run)
 
 
-def _case_numbers(names: list[str], found: list[Alignment]) -> dict[str, dict]:
-    return {
-        name: {"dice": each.dice, "hausdorff95_mm": each.hausdorff_mm, "folding_fraction": each.folding,
-               "landmark_errors_mm": each.landmarks_fixed_mm.tolist(), "seconds": each.seconds}
-        for name, each in zip(names, found, strict=True)
-    }
+def _run(arguments) -> int:
+    from GANSynthesisLib.models import load_model
+
+    if min(*arguments.starts, arguments.perturbations, arguments.optimize) < 0:
+        raise UsageError("--starts, --perturbations and --optimize take numbers of at least 0.")
+    models = [load_model(each) for each in arguments.model]
+    common = {"everything": arguments.everything, "output": arguments.output, "device": arguments.device}
+    if models[0].card.task == "register":
+        from GANSynthesisLib.evaluation.evaluate_registration import evaluate_registration
+
+        if len(models) > 1:
+            raise UsageError("Registration models are evaluated one at a time: name one.")
+        _refuse(arguments, ("segmentor", "residual", "page"), "registration")
+        evaluate_registration(
+            models[0], arguments.data, starts=tuple(arguments.starts), perturbations=arguments.perturbations,
+            optimize=arguments.optimize, calibrate=arguments.calibrate, figures=arguments.figures,
+            seed=arguments.seed, **common,
+        )
+        return 0
+    from GANSynthesisLib.evaluation.evaluate_synthesis import evaluate_synthesis
+
+    _refuse(arguments, ("perturbations", "calibrate", "optimize", "figures"), models[0].card.task)
+    segmentor = load_model(arguments.segmentor) if arguments.segmentor else None
+    evaluate_synthesis(
+        models, arguments.data, segmentor=segmentor, residual=arguments.residual, page=arguments.page, **common
+    )
+    return 0
+
+
+def _refuse(arguments, names: tuple[str, ...], task: str) -> None:
+    for name in names:
+        if getattr(arguments, name):
+            raise UsageError(f"--{name} has no meaning for models of the task {task}: leave it out.")

@@ -33,10 +33,10 @@ from GANSynthesisLib.evaluation.structures import (
     structures,
     volume_ml,
 )
+from GANSynthesisLib.evaluation.synthrad import HOUNSFIELD
 from GANSynthesisLib.progress import IsCancelled, Progress, never, silent, stop_if
 from GANSynthesisLib.volumes import Volume, VolumeError, body_mask, check_volume, describe, resample
 
-HOUNSFIELD = (-1024.0, 3071.0)  # what a CT can hold: the data range of PSNR and SSIM in Hounsfield units
 SLAB = 32  # slices between two questions whether to stop
 POINTS = 2000  # voxels in a scatter plot
 BOX = (5, 25, 50, 75, 95)  # percentiles of a box plot: whiskers, quartiles, median

@@ -22,19 +22,19 @@ STABILIZERS = (0.01, 0.03)  # K1 and K2 of Wang 2004
 
 def masked_mae(image, reference, mask) -> float:
     """Mean absolute error over the mask, in the unit of the images; 0 is perfect."""
-    image, reference, mask = _comparable(image, reference, mask)
+    image, reference, mask = checked_pair(image, reference, mask)
     return float(np.abs(image[mask] - reference[mask]).mean())
 
 
 def masked_rmse(image, reference, mask) -> float:
     """Root mean squared error over the mask, in the unit of the images; 0 is perfect."""
-    image, reference, mask = _comparable(image, reference, mask)
+    image, reference, mask = checked_pair(image, reference, mask)
     return math.sqrt(float(np.square(image[mask] - reference[mask]).mean()))
 
 
 def masked_correlation(image, reference, mask) -> float:
     """Pearson's correlation of the values in the mask, -1 … 1; NaN where either image is constant there."""
-    image, reference, mask = _comparable(image, reference, mask)
+    image, reference, mask = checked_pair(image, reference, mask)
     values, expected = image[mask] - image[mask].mean(), reference[mask] - reference[mask].mean()
     scale = math.sqrt(float(values @ values) * float(expected @ expected))
     return float(values @ expected) / scale if scale else math.nan
@@ -46,7 +46,7 @@ def masked_psnr(image, reference, mask, data_range: float) -> float:
     data_range: highest minus lowest possible value, in the unit of the images (4095 for -1024 … 3071 HU). It is
     stated, never taken from the images, so that numbers can be compared.
     """
-    image, reference, mask = _comparable(image, reference, mask)
+    image, reference, mask = checked_pair(image, reference, mask)
     squared = float(np.square(image[mask] - reference[mask]).mean())
     return math.inf if squared == 0 else 10 * math.log10(_checked_range(data_range) ** 2 / squared)
 
@@ -57,7 +57,7 @@ def masked_ssim(image, reference, mask, data_range: float) -> float:
     The map is computed on the images as they are, so voxels within 5 of the mask's border also see what lies outside:
     give both images the same background. data_range as of `masked_psnr`.
     """
-    image, reference, mask = _comparable(image, reference, mask)
+    image, reference, mask = checked_pair(image, reference, mask)
     box = _box(mask, WINDOW_RADIUS)
     return float(structural_similarity(image[box], reference[box], data_range)[mask[box]].mean())
 
@@ -175,7 +175,8 @@ def landmark_errors_mm(found, reference) -> np.ndarray:
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
-def _comparable(image, reference, mask):
+def checked_pair(image, reference, mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As float64, float64 and bool arrays; ValueError where they cannot be compared."""
     image, reference, mask = np.asarray(image, np.float64), np.asarray(reference, np.float64), np.asarray(mask, bool)
     _same_shape(image, reference)
     _same_shape(image, mask)

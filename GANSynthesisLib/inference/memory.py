@@ -1,12 +1,23 @@
-"""How much a window may hold, and what counts as out of memory."""
+"""What a network takes of the memory, measured; how much there is; and what counts as out of memory."""
 
 from __future__ import annotations
 
-import torch
+import math
+import re
+import weakref
+from dataclasses import dataclass
 
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from GANSynthesisLib.inference.plan import Sizes
 from GANSynthesisLib.memory import free_host_bytes
 
-LIVE_FEATURES = 8  # feature maps of the first layer's width that are alive at once in a U-Net without gradients
+USABLE = 0.7  # of the free memory: the rest is for what libraries take beside the tensors, and for other programs
+_OUT_OF_MEMORY = re.compile(
+    r"\bout of memory\b|DefaultCPUAllocator: (can't allocate|not enough) memory|(CUDNN|CUBLAS)_STATUS_ALLOC_FAILED"
+    r"|std::bad_alloc"
+)
 
 
 def available_bytes(device: torch.device) -> int:
@@ -16,21 +27,66 @@ def available_bytes(device: torch.device) -> int:
     return free_host_bytes()
 
 
-def fits(shape: tuple[int, int, int], width: int, device: torch.device) -> bool:
-    """Whether a volumetric network of that width is expected to take the whole volume in one pass."""
-    voxels = shape[0] * shape[1] * shape[2]
-    return voxels * width * 4 * LIVE_FEATURES < 0.6 * available_bytes(device)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, CUDA or Python ran out of memory; no other error that merely speaks of allocations."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "alloc" in text
+@dataclass(frozen=True)
+class MemoryModel:
+    """Bytes that tensors take at their peak while a network works on a window: a straight line through two windows."""
+
+    per_voxel: float
+    constant: float = 0.0
+
+    def window_bytes(self, window: Sizes) -> float:
+        return self.per_voxel * math.prod(window) + self.constant
+
+    def most_voxels(self, free: float) -> float:
+        """Voxels of the largest window that so many bytes suffice for."""
+        return max(free - self.constant, 0) / self.per_voxel
 
 
-def halved(window: tuple[int, int, int], multiple: int = 16) -> tuple[int, int, int] | None:
-    """The window with its longest side halved (to a multiple of 16); None when it cannot get smaller."""
-    longest = max(range(3), key=lambda axis: window[axis])
-    if window[longest] <= multiple:
-        return None
-    size = max(multiple, -(-window[longest] // 2 // multiple) * multiple)
-    return tuple(size if axis == longest else w for axis, w in enumerate(window))
+def measured_memory(network: torch.nn.Module, small: Sizes, large: Sizes, channels: int) -> MemoryModel:
+    """From the peaks of two windows."""
+    device = next(network.parameters()).device
+    low, high = (_peak_bytes(network, torch.zeros(1, channels, *window, device=device)) for window in (small, large))
+    slope = max((high - low) / (math.prod(large) - math.prod(small)), 1.0)
+    return MemoryModel(slope, max(low - slope * math.prod(small), 0.0))
+
+
+def _peak_bytes(network: torch.nn.Module, tile: torch.Tensor) -> int:
+    with torch.inference_mode(), _LiveBytes() as live:
+        network(tile)
+    return live.peak
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operators make, for as long as they live."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        answer = function(*args, **(kwargs or {}))
+        for each in answer if isinstance(answer, (tuple, list)) else (answer,):
+            if isinstance(each, torch.Tensor):
+                self._count(each.untyped_storage())
+        return answer
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size

@@ -1,97 +1,144 @@
-"""Windows over a volume, blended with Gaussian weights, accumulated in fp32."""
+"""A network over a volume, window by window: blended with Gaussian weights, in fp32 accumulators allocated once."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress
+from GANSynthesisLib.inference.plan import Sizes, WindowPlan
+from GANSynthesisLib.progress import IsCancelled, Progress, stop_if
 
 Tensors = dict[str, torch.Tensor]
+Apply = Callable[[Tensors], Mapping[str, torch.Tensor]]
 
 
-def starts(size: int, window: int, stride: int) -> list[int]:
-    """First voxels of windows that cover `size` voxels; the last one ends at the border."""
-    if window >= size:
-        return [0]
-    return [*range(0, size - window, stride), size - window]
+def axis_weights(size: int, window: int, starts: tuple[int, ...]) -> torch.Tensor:
+    """(windows, window): weight of each window along one axis; over every voxel of `size` they add up to 1.
 
-
-def axis_weights(size: int, margin: int, inner: tuple[bool, bool], device) -> torch.Tensor:
-    """(size,) Gaussian, 1 in the middle; 0 within `margin` of an end that is `inner`, not at the volume's border.
-
-    There a network has seen too little of the neighborhood; some other window has it in its middle.
+    Gaussian, and 0 near an end that another window continues: there a network has seen too little of what surrounds
+    it, and the other has it in its middle. The weights of a grid of windows are products of these of three axes.
     """
-    at = torch.arange(size, device=device, dtype=torch.float32)
-    weights = torch.exp(-0.5 * ((at - (size - 1) / 2) / (size / 5)).square()).clamp(min=1e-2)
-    weights[: margin * inner[0]] = 0
-    weights[size - margin * inner[1] :] = 0
-    return weights
+    at = torch.arange(window, dtype=torch.float64)
+    gaussian = torch.exp(-0.5 * ((at - (window - 1) / 2) / (window / 5)).square()).clamp(min=1e-2)
+    weights = gaussian.repeat(len(starts), 1)
+    for number, (one, other) in enumerate(itertools.pairwise(starts)):
+        margin = min(window // 6, 3 * (one + window - other) // 8)
+        weights[number, window - margin :] = 0
+        weights[number + 1, :margin] = 0
+    total = torch.zeros(max(size, starts[-1] + window), dtype=torch.float64)
+    for start, each in zip(starts, weights, strict=True):
+        total[start : start + window] += each
+    return torch.stack([
+        each / total[start : start + window] for start, each in zip(starts, weights, strict=True)
+    ]).float()
 
 
 def apply_in_windows(
-    apply: Callable[[Tensors], Mapping[str, torch.Tensor]],
+    apply: Apply,
     inputs: Tensors,
-    window: tuple[int, int, int],
+    plan: WindowPlan,
+    names: Sequence[str],
     *,
-    stride: tuple[int, int, int],
-    batch: int,
     device: torch.device,
     progress: Progress,
     cancelled: IsCancelled,
-) -> Tensors:
-    """Apply a network over volumes, role -> (1, D, H, W), window by window; -> output name -> (C, D, H, W) in fp32.
+    masks: Tensors | None = None,
+) -> tuple[Tensors, int]:
+    """Apply a network over volumes, role -> (1, D, H, W): output name -> (C, D, H, W) in fp32, and windows left out.
 
-    Windows larger than the volume are filled by repeating its border. Raises Cancelled between two batches.
+    Only the windows at work are read from the inputs, which may be mapped from files. Where windows reach beyond the
+    volume its border is repeated. masks: (D, H, W) bool of outputs that are −1, the lowest value of an image, outside.
+    What need not be computed is left out: windows that hold nothing of the masks of all `names`; and of windows with
+    one and the same value everywhere all but the first, since their answers are equal. Raises Cancelled between two
+    batches.
     """
-    shape = tuple(next(iter(inputs.values())).shape[1:])
-    missing = [max(w - s, 0) for w, s in zip(window, shape, strict=True)]
-    if any(missing):
-        inputs = {role: _repeat_border(image, missing) for role, image in inputs.items()}
-    padded = tuple(next(iter(inputs.values())).shape[1:])
-    corners = [
-        (d, h, w)
-        for d in starts(padded[0], window[0], stride[0])
-        for h in starts(padded[1], window[1], stride[1])
-        for w in starts(padded[2], window[2], stride[2])
-    ]
-    margins = [min(size // 8, (size - step) // 2) for size, step in zip(window, stride, strict=True)]
-
-    @functools.cache
-    def weights(inner: tuple[tuple[bool, bool], ...]) -> torch.Tensor:
-        d, h, w = (axis_weights(*each, device) for each in zip(window, margins, inner, strict=True))
-        return d[:, None, None] * h[:, None] * w
-
-    def weights_at(corner: tuple[int, int, int]) -> torch.Tensor:
-        return weights(tuple(
-            (first > 0, first + size < whole) for first, size, whole in zip(corner, window, padded, strict=True)
-        ))
-
-    sums: Tensors = {}
-    total = torch.zeros(padded, device=device)
-    for start in range(0, len(corners), batch):
-        if cancelled():
-            raise Cancelled("The model was stopped before it had finished; nothing was changed.")
-        chosen = corners[start : start + batch]
-        boxes = [tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True)) for corner in chosen]
-        tiles = {
-            role: torch.stack([image[(slice(None), *box)] for box in boxes]).to(device)
-            for role, image in inputs.items()
-        }
-        for name, answer in apply(tiles).items():
-            if name not in sums:
-                sums[name] = torch.zeros((answer.shape[1], *padded), device=device)
-            for corner, box, one in zip(chosen, boxes, answer.float(), strict=True):
-                sums[name][(slice(None), *box)] += weights_at(corner) * one
-        for corner, box in zip(chosen, boxes, strict=True):
-            total[box] += weights_at(corner)
-        progress(min(start + batch, len(corners)) / len(corners), "applying the model")
-    crop = (slice(None), *(slice(0, size) for size in shape))
-    return {name: (value / total)[crop].cpu() for name, value in sums.items()}
+    masks, outcome = masks or {}, _Outcome(plan, device)
+    corners = plan.corners
+    if all(name in masks for name in names):
+        corners = [corner for corner in corners if any(masks[name][_box(corner, plan)].any() for name in names)]
+    answered: dict[tuple[float, ...], Tensors] = {}  # value of each role in a constant window -> answers
+    left_out, waiting = len(plan.corners) - len(corners), []
+    for number, corner in enumerate(corners, start=1):
+        tile = {role: _tile(image, corner, plan) for role, image in inputs.items()}
+        value = None if plan.is_whole else _constant(tile)
+        if value in answered:
+            outcome.add(corner, answered[value])
+            left_out += 1
+        else:
+            waiting.append((corner, tile, value))
+        if waiting and (len(waiting) == plan.batch or number == len(corners)):
+            stop_if(cancelled)
+            answers = apply({role: torch.stack([tile[role] for _, tile, _ in waiting]).to(device) for role in inputs})
+            for index, (at, _, value) in enumerate(waiting):
+                outcome.add(at, {name: answers[name][index] for name in names})
+                if value is not None:
+                    answered[value] = {name: answers[name][index].clone() for name in names}
+            waiting = []
+            progress(number / len(corners), "applying the model")
+    return {name: outcome.result(name, masks.get(name)) for name in names}, left_out
 
 
-def _repeat_border(image: torch.Tensor, missing: list[int]) -> torch.Tensor:
+class _Outcome:
+    """fp32 accumulators on the device, one per output, allocated when its number of channels is known."""
+
+    def __init__(self, plan: WindowPlan, device: torch.device):
+        self.plan, self.device = plan, device
+        self.sums: Tensors = {}
+        self.weights = [
+            dict(zip(starts, axis_weights(*sizes, starts).to(device), strict=True))
+            for *sizes, starts in zip(plan.shape, plan.window, plan.starts, strict=True)
+        ]
+        self.blended = any((each != 1).any() for axis in self.weights for each in axis.values())
+
+    def add(self, corner: Sizes, answers: Mapping[str, torch.Tensor]) -> None:
+        """Answers (C, d, h, w) of the window at a corner; what lies beyond the volume is cut off."""
+        box = _box(corner, self.plan)
+        inside = tuple(slice(0, each.stop - each.start) for each in box)
+        for name, answer in answers.items():
+            answer = answer[(slice(None), *inside)].float()
+            if self.plan.is_whole:
+                self.sums[name] = answer
+                continue
+            if name not in self.sums:
+                self.sums[name] = torch.zeros((len(answer), *self.plan.shape), device=self.device)
+            place = self.sums[name][(slice(None), *box)]
+            if not self.blended:
+                place.copy_(answer)
+                continue
+            d, h, w = (axis[at][cut] for axis, at, cut in zip(self.weights, corner, inside, strict=True))
+            place.addcmul_(answer, d[:, None, None] * h[:, None] * w)
+
+    def result(self, name: str, mask: torch.Tensor | None) -> torch.Tensor:
+        """(C, D, H, W) on the CPU."""
+        found = self.sums[name].cpu()
+        return found if mask is None else found.masked_fill_(~mask, -1)
+
+
+def _box(corner: Sizes, plan: WindowPlan) -> tuple[slice, ...]:
+    """The voxels of a window that lie in the volume."""
+    return tuple(
+        slice(at, min(at + side, size)) for at, side, size in zip(corner, plan.window, plan.shape, strict=True)
+    )
+
+
+def _tile(image: torch.Tensor, corner: Sizes, plan: WindowPlan) -> torch.Tensor:
+    """(C, d, h, w) of one window, the volume's border repeated beyond it."""
+    part = image[(slice(None), *_box(corner, plan))]
+    missing = [side - size for side, size in zip(plan.window, part.shape[1:], strict=True)]
+    if not any(missing):
+        return part
     padding = [amount for extra in reversed(missing) for amount in (0, extra)]
-    return torch.nn.functional.pad(image[None], padding, mode="replicate")[0]
+    return torch.nn.functional.pad(part[None], padding, mode="replicate")[0]
+
+
+def _constant(tile: Tensors) -> tuple[float, ...] | None:
+    """The value of each role, where each has but one."""
+    values = []
+    for image in tile.values():
+        first = float(image[0, 0, 0, 0])
+        if bool(image.ne(first).any()):
+            return None
+        values.append(first)
+    return tuple(values)

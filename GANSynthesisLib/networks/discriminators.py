@@ -10,13 +10,15 @@ from GANSynthesisLib.networks.translation import convolution, group_norm
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN (Isola 2017): one raw logit per overlapping patch, (B, C, D, H, W) -> (B, 1, …).
+    """PatchGAN (Isola 2017): one raw logit per overlapping patch, (B, C, D, H, W) -> (B, 1, …), or several `answers`.
 
     `layers` stride-2 convolutions; 3 give the 70² receptive field of the papers. Keep it local: a discriminator that
     sees whole organs teaches the population's anatomy (Tanner 2018).
     """
 
-    def __init__(self, in_channels: int, context: str = "2D", slab: int = 1, width: int = 32, layers: int = 3):
+    def __init__(
+        self, in_channels: int, context: str = "2D", slab: int = 1, width: int = 32, layers: int = 3, answers: int = 1
+    ):
         super().__init__()
         self.volumetric = context == "3D"
         self.slices = slab if context == "2.5D" else 1
@@ -28,7 +30,7 @@ class PatchDiscriminator(nn.Module):
             stride = 2 if level < layers else 1
             stages += [layer(channels[level - 1], channels[level], 4, stride, 1, bias=False),
                        group_norm(channels[level]), nn.LeakyReLU(0.2)]
-        stages.append(layer(channels[-1], 1, 4, 1, 1))
+        stages.append(layer(channels[-1], answers, 4, 1, 1))
         self.stages = nn.Sequential(*stages)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

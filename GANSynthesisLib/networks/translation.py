@@ -1,4 +1,5 @@
-"""Image-to-image networks: U-Net (Ronneberger 2015) and the residual generator of CycleGAN (Johnson 2016)."""
+"""Image-to-image networks: U-Net (Ronneberger 2015), the residual generator of CycleGAN (Johnson 2016), and a
+convolutional network without pooling (Nie 2017)."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from torch import nn
 
 from GANSynthesisLib.networks.convolution import Conv3d
 from GANSynthesisLib.networks.slabs import flatten_slab, unflatten_slab
+from GANSynthesisLib.networks.streamed import Doubled, FeatureMap, Pooled, convolved
 
-BACKBONES = ("unet", "resnet")
+BACKBONES = ("unet", "resnet", "fcn")
 
 
 def convolution(dimensions: int) -> type[nn.Module]:
@@ -28,25 +30,37 @@ class Translator(nn.Module):
     Forward: (B, in_channels, D, H, W) -> (B, out_channels, D, H, W) in fp32. 2D (D = 1) and 2.5D (D = slab) fold the
     slices into channels of a 2D network and give back as many slices; 3D is volumetric. The last layer is linear and
     runs in fp32: bf16 steps of ±1 would be 8 HU wide on a CT range.
+
+    slab_bytes: 0, or how much of a volume each layer may hold at a time where no gradients are asked for (see
+    `networks.streamed`); the answer is the same to rounding.
     """
+
+    slab_bytes = 0
 
     def __init__(self, in_channels, out_channels, context="2D", slab=1, width=32, backbone="unet", levels=4, blocks=9):
         super().__init__()
         self.volumetric = context == "3D"
         dimensions, slices = (3, 1) if self.volumetric else (2, slab if context == "2.5D" else 1)
-        self.slices, self.out_channels = slices, out_channels
-        body = {"unet": UNetBody, "resnet": ResNetBody}[backbone]
-        extent = {"levels": levels} if backbone == "unet" else {"blocks": blocks}
+        self.slices, self.in_channels, self.out_channels = slices, in_channels, out_channels
+        body = {"unet": UNetBody, "resnet": ResNetBody, "fcn": FCNBody}[backbone]
+        extent = {"unet": {"levels": levels}, "resnet": {"blocks": blocks}, "fcn": {}}[backbone]
         self.body = body(dimensions, in_channels * slices, width, **extent)
         self.last = convolution(dimensions)(width, out_channels * slices, kernel_size=1 if backbone == "unet" else 3,
                                             padding=0 if backbone == "unet" else 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.slab_bytes and self.volumetric and not torch.is_grad_enabled():
+            return torch.cat([self._streamed(one[None]) for one in image])
         flat = image if self.volumetric else flatten_slab(image, self.slices)
         features = self.body(flat)
         with torch.autocast(image.device.type, enabled=False):
             answer = self.last(features.float())
         return answer if self.volumetric else unflatten_slab(answer, self.slices)
+
+    def _streamed(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.body.streamed(image, self.slab_bytes)
+        with torch.autocast(image.device.type, enabled=False):
+            return convolved([features], self.last, slab_bytes=self.slab_bytes).raw
 
 
 class UNetBody(nn.Module):
@@ -55,7 +69,7 @@ class UNetBody(nn.Module):
     def __init__(self, dimensions: int, in_channels: int, width: int, levels: int = 4):
         super().__init__()
         channels = [width * min(2**level, 8) for level in range(levels + 1)]
-        self.levels, self.dimensions = levels, dimensions
+        self.levels, self.dimensions, self.multiple = levels, dimensions, 2**levels
         self.encoders = nn.ModuleList(
             [DoubleConvolution(dimensions, in_channels, channels[0])]
             + [DoubleConvolution(dimensions, a, b) for a, b in zip(channels, channels[1:], strict=False)]
@@ -65,20 +79,34 @@ class UNetBody(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        padded, crop = pad_to_multiple(image, 2**self.levels)
-        skips = []
-        features = padded
-        for level, encoder in enumerate(self.encoders):
-            if level:
-                pool = nn.functional.avg_pool2d if self.dimensions == 2 else nn.functional.avg_pool3d
-                features = pool(features, 2)
-            features = encoder(features)
-            skips.append(features)
+        padded, crop = pad_to_multiple(image, self.multiple)
+        skips = self.encode(padded)
+        features = skips[-1]
         for level in reversed(range(self.levels)):
             # Nearest upsampling followed by a convolution: transposed convolutions leave checkerboards (Odena 2016).
             features = nn.functional.interpolate(features, scale_factor=2, mode="nearest")
             features = self.decoders[level](torch.cat([skips[level], features], 1))
         return features[crop]
+
+    def encode(self, image: torch.Tensor, levels: int | None = None) -> list[torch.Tensor]:
+        """Features of every level, fine to coarse, or of the first ones only; sizes are such as can be halved."""
+        pool = nn.functional.avg_pool2d if self.dimensions == 2 else nn.functional.avg_pool3d
+        found: list[torch.Tensor] = []
+        for encoder in self.encoders[:levels]:
+            found.append(encoder(pool(found[-1], 2) if found else image))
+        return found
+
+    def streamed(self, image: torch.Tensor, slab_bytes: int) -> FeatureMap:
+        """The same of a volume (1, C, D, H, W), layer by layer in slabs."""
+        padded, crop = pad_to_multiple(image, self.multiple)
+        features, skips = FeatureMap(padded), []
+        for level, encoder in enumerate(self.encoders):
+            features = encoder.streamed([Pooled(features) if level else features], slab_bytes)
+            skips.append(features)
+        skips.pop()
+        for decoder in reversed(self.decoders):
+            features = decoder.streamed([skips.pop(), Doubled(features)], slab_bytes)
+        return features.cropped(crop)
 
 
 class DoubleConvolution(nn.Sequential):
@@ -91,9 +119,17 @@ class DoubleConvolution(nn.Sequential):
             layer(out_channels, out_channels, 3, padding=1, bias=False), group_norm(out_channels), nn.LeakyReLU(0.1),
         )
 
+    def streamed(self, sources: list, slab_bytes: int) -> FeatureMap:
+        first, first_norm, activation, second, second_norm, _ = self
+        inner = convolved(sources, first, first_norm, activation.negative_slope, slab_bytes=slab_bytes)
+        sources.clear()  # the second layer does without them, and a skip is large
+        return convolved([inner], second, second_norm, activation.negative_slope, slab_bytes=slab_bytes)
+
 
 class ResNetBody(nn.Module):
     """Two stride-2 convolutions, residual blocks, two upsamplings (Johnson 2016; 9 blocks in Zhu 2017)."""
+
+    multiple = 4
 
     def __init__(self, dimensions: int, in_channels: int, width: int, blocks: int = 9):
         super().__init__()
@@ -111,8 +147,20 @@ class ResNetBody(nn.Module):
         self.up = nn.Sequential(up, step(deep, 2 * width, 3), up, step(2 * width, width, 3))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        padded, crop = pad_to_multiple(image, 4)
+        padded, crop = pad_to_multiple(image, self.multiple)
         return self.up(self.blocks(self.down(padded)))[crop]
+
+    def streamed(self, image: torch.Tensor, slab_bytes: int) -> FeatureMap:
+        """The same of a volume (1, C, D, H, W), layer by layer in slabs."""
+        padded, crop = pad_to_multiple(image, self.multiple)
+        features = FeatureMap(padded)
+        for step in self.down:
+            features = convolved([features], *step[:2], 0.0, slab_bytes=slab_bytes)
+        for block in self.blocks:
+            features = FeatureMap(features.whole() + block.streamed(features, slab_bytes))
+        for step in (self.up[1], self.up[3]):
+            features = convolved([Doubled(features)], *step[:2], 0.0, slab_bytes=slab_bytes)
+        return features.cropped(crop)
 
 
 class ResidualBlock(nn.Module):
@@ -126,6 +174,39 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features + self.body(features)
+
+    def streamed(self, features: FeatureMap, slab_bytes: int) -> torch.Tensor:
+        inner = convolved([features], *self.body[:2], 0.0, slab_bytes=slab_bytes)
+        return convolved([inner], *self.body[3:5], slab_bytes=slab_bytes).whole()
+
+
+class FCNBody(nn.Module):
+    """Eight convolutions that all keep the image's resolution, without pooling (Nie 2017); the last layer is a ninth.
+
+    The sizes of the kernels are ours: together with a last layer of 3 a voxel sees 25 along each axis.
+    """
+
+    multiple = 1
+    KERNELS = (5, 3, 3, 3, 5, 3, 3, 5)
+    WIDTHS = (1, 1, 1, 2, 2, 2, 1, 1)
+
+    def __init__(self, dimensions: int, in_channels: int, width: int):
+        super().__init__()
+        layer, channels = convolution(dimensions), [in_channels, *(width * factor for factor in self.WIDTHS)]
+        self.steps = nn.Sequential(*[
+            nn.Sequential(layer(a, b, size, padding=size // 2, bias=False), group_norm(b), nn.ReLU())
+            for a, b, size in zip(channels, channels[1:], self.KERNELS, strict=False)
+        ])
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.steps(image)
+
+    def streamed(self, image: torch.Tensor, slab_bytes: int) -> FeatureMap:
+        """The same of a volume (1, C, D, H, W), layer by layer in slabs."""
+        features = FeatureMap(image)
+        for step in self.steps:
+            features = convolved([features], *step[:2], 0.0, slab_bytes=slab_bytes)
+        return features
 
 
 def pad_to_multiple(image: torch.Tensor, multiple: int) -> tuple[torch.Tensor, tuple]:

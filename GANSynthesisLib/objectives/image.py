@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -38,6 +40,37 @@ def gradient_difference(image: torch.Tensor, reference: torch.Tensor) -> torch.T
     """Mean squared difference of gradient magnitudes along each axis (Mathieu 2016; used by Nie 2017)."""
     pairs = zip(spatial_gradients(image), spatial_gradients(reference), strict=True)
     return torch.stack([(a.abs() - b.abs()).square().mean() for a, b in pairs]).mean()
+
+
+def feature_difference(features: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean absolute difference of feature maps of a frozen network, the mean over its depths (Longuefosse 2025).
+
+    Each depth in units of the reference's mean magnitude there, which is our choice: depths of all networks, whatever
+    the scale of their features, count the same.
+    """
+    differences = []
+    for map_, real in zip(features, reference, strict=True):
+        map_, real = map_.float(), real.float()
+        differences.append((map_ - real).abs().mean() / real.abs().mean().clamp(min=1e-6))
+    return torch.stack(differences).mean()
+
+
+def structural_similarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Mean structural similarity of images in [−1, 1], in −1 … 1 (Wang 2004), with uniform windows of 7 voxels.
+
+    As a loss: `evaluation.metrics` has the measure, with its masks and Gaussian windows.
+    """
+    image, reference = (image.float() + 1) / 2, (reference.float() + 1) / 2
+    window = [min(7, size) for size in image.shape[2:]]
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool3d(values, window, 1)
+
+    ours, theirs = mean(image), mean(reference)
+    variances = mean(image.square()) - ours.square() + mean(reference.square()) - theirs.square()
+    covariance = mean(image * reference) - ours * theirs
+    luminance = (2 * ours * theirs + 1e-4) / (ours.square() + theirs.square() + 1e-4)
+    return (luminance * (2 * covariance + 9e-4) / (variances + 9e-4)).mean()
 
 
 def masked_l1(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -10,11 +10,17 @@ if TYPE_CHECKING:
 _PLACES = {
     "paired": ("GANSynthesisLib.systems.paired", "Paired"),
     "cyclegan": ("GANSynthesisLib.systems.cyclegan", "CycleGAN"),
+    "mr_gan": ("GANSynthesisLib.systems.mr_gan", "MRGAN"),
+    "context_aware": ("GANSynthesisLib.systems.context_aware", "ContextAware"),
+    "shape_consistency": ("GANSynthesisLib.systems.shape_consistency", "ShapeConsistency"),
+    "tdgan": ("GANSynthesisLib.systems.tdgan", "TDGAN"),
+    "collagan": ("GANSynthesisLib.systems.collagan", "CollaGAN"),
     "segmentor": ("GANSynthesisLib.systems.segmentor", "Segmentor"),
     "wgan_registration": ("GANSynthesisLib.systems.wgan_registration", "WGANRegistration"),
     "adversarial_registration": (
         "GANSynthesisLib.systems.adversarial_registration", "AdversarialRegistration",
     ),
+    "synthesis_registration": ("GANSynthesisLib.systems.synthesis_registration", "SynthesisRegistration"),
     "wgan": ("GANSynthesisLib.systems.wgan", "WGAN"),
 }
 

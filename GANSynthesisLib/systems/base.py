@@ -32,6 +32,8 @@ class System(nn.Module):
     Settings: ClassVar[type[Settings]] = Settings
     paired: ClassVar[bool] = True  # the roles of a training case show the same anatomy on one grid
     advice: ClassVar[str] = ""  # what to do where a role is missing from the training data
+    folds: int = 0  # parts that the training cases are dealt into by subject; a batch then has `fold` (B,) of each
+    wants_features: bool = False  # the run is to lend the frozen network that the setting feature_model names
     criterion: ClassVar[str] = ""  # the validation number that is minimized; empty: the last weights are kept
 
     players: dict[str, tuple[str, ...]]
@@ -40,12 +42,34 @@ class System(nn.Module):
         super().__init__()
         self.settings = settings
         self._pool = None
+        self._features = None
         # Fakes of the generators' turn, which the discriminators' turn of the same round judges.
         self.fakes: dict[str, torch.Tensor] = {}
+
+    def drawn_together(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of roles in a training batch: a group is cut from one case at one place, each from a case of its own.
+
+        By default the roles of paired cases are one group, and those of unpaired ones are alone. `paired_source` and
+        `paired_target` are the two images of an unpaired system on one grid, where a case has both.
+        """
+        if not self.paired:
+            return tuple((role,) for role in self.roles)
+        return ((*self.roles, *(role for role in self.optional_roles if role not in self.roles)),)
+
+    def drawn_from(self, group: tuple[str, ...], names: list[str]) -> list[str]:
+        """Those of the cases, by name, that a group is drawn from, out of all that have its roles."""
+        return names
 
     def use_pool(self, pool) -> None:
         """The engine lends its image pool (a callable of name and fakes) for training."""
         self._pool = pool
+
+    def use_features(self, features) -> None:
+        """The run lends a frozen network (`networks.features`), before optimizers are made.
+
+        Kept as a function: a module would become part of the system, and be averaged and saved with it.
+        """
+        self._features = features.__call__
 
     def pooled(self, name: str, fake: torch.Tensor) -> torch.Tensor:
         """Past fakes mixed with these, for a discriminator's turn; the fakes themselves outside training."""
@@ -76,6 +100,16 @@ class System(nn.Module):
     def needs(cls, settings: Settings) -> dict[str, tuple[str, ...]]:
         """Outputs of the system and the input roles each is computed from."""
         raise NotImplementedError
+
+    @classmethod
+    def needed(cls, settings: Settings) -> tuple[str, ...]:
+        """Input roles that must be given in any case: by default those of the first output."""
+        return next(iter(cls.needs(settings).values()))
+
+    @classmethod
+    def role_of(cls, output: str) -> str:
+        """The role of the training images that an output, if it is an image, is another one of."""
+        return output
 
     def deployed(self) -> tuple[str, ...]:
         """Names of the submodules that stay with the model; the others only trained it."""

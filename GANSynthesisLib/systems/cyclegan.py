@@ -13,7 +13,7 @@ from GANSynthesisLib.objectives.adversarial import discriminator_loss, generator
 from GANSynthesisLib.objectives.image import gradient_consistency
 from GANSynthesisLib.objectives.segmentation import dice_cross_entropy
 from GANSynthesisLib.systems.base import Batch, Losses, System
-from GANSynthesisLib.systems.segmentor import build_segmentor, overlap
+from GANSynthesisLib.systems.segmentor import build_segmentor, label_image, overlap
 from GANSynthesisLib.systems.settings import setting
 from GANSynthesisLib.systems.translation import TranslationSettings, middle, translation_error
 
@@ -27,8 +27,8 @@ class CycleGANSettings(TranslationSettings):
         "intensity, as MR and CT", low=0, high=1000, common=True,
     )
     gradient_consistency_weight: float = setting(
-        0.0, "weight of the gradient consistency (Hiasa 2018); ties the edges of a translation to its input's",
-        low=0, high=1000, common=True,
+        0.0, "weight of the gradient consistency (Hiasa 2018), about a tenth of the cycle's; ties the edges of a "
+        "translation to its input's", low=0, high=1000, common=True,
     )
     segmentation_weight: float = setting(
         0.0, "weight of the segmentation loss (Huo 2018: 1); needs labels of the source", low=0, high=1000, common=True
@@ -88,27 +88,43 @@ class CycleGAN(System):
             self.players["generators"] += ("segmentor",)
             self.roles = ("source", "target", "labels")
 
+    def drawn_together(self) -> tuple[tuple[str, ...], ...]:
+        return (("source", "labels") if self.segments else ("source",)), ("target",)
+
     def generators_turn(self, batch: Batch) -> Losses:
-        source, target, kind = batch["source"], batch["target"], self.settings.adversarial
-        fake_target, fake_source = self._translate(self.to_target, source), self._translate(self.to_source, target)
-        self.fakes = {"target": fake_target.detach(), "source": fake_source.detach()}
+        source, target = batch["source"], batch["target"]
+        fakes = self.translations(source, target)
+        self.fakes = {role: fake.detach() for role, fake in fakes.items()}
+        return self.cycle_losses(source, target, fakes) | self.segmentation_losses(batch, fakes)
+
+    def translations(self, source: torch.Tensor, target: torch.Tensor) -> Batch:
+        """`target` made of the source, and `source` made of the target."""
+        return {"target": self.translate(self.to_target, source), "source": self.translate(self.to_source, target)}
+
+    def cycle_losses(self, source: torch.Tensor, target: torch.Tensor, fakes: Batch) -> Losses:
+        """What both generators minimize; `fakes` are the translations of these very images."""
+        kind = self.settings.adversarial
         losses = {
-            "adversarial": generator_loss(kind, self.judge_target(fake_target))
-            + generator_loss(kind, self.judge_source(fake_source)),
-            "cycle": F.l1_loss(self._translate(self.to_source, self._noisy(fake_target), like=source), source)
-            + F.l1_loss(self._translate(self.to_target, self._noisy(fake_source), like=target), target),
+            "adversarial": generator_loss(kind, self.judge_target(fakes["target"]))
+            + generator_loss(kind, self.judge_source(fakes["source"])),
+            "cycle": F.l1_loss(self.translate(self.to_source, self._noisy(fakes["target"]), like=source), source)
+            + F.l1_loss(self.translate(self.to_target, self._noisy(fakes["source"]), like=target), target),
         }
         if self.settings.identity_weight > 0:
             losses["identity"] = F.l1_loss(self.to_target(target), target) + F.l1_loss(self.to_source(source), source)
         if self.settings.gradient_consistency_weight > 0:
             losses["gradient_consistency"] = (
-                gradient_consistency(source, fake_target) + gradient_consistency(target, fake_source)
+                gradient_consistency(source, fakes["target"]) + gradient_consistency(target, fakes["source"])
             ) / 2
-        if self.segments:
-            losses["segmentation"] = dice_cross_entropy(self.segmentor(fake_target), batch["labels"])
         return losses
 
-    def _translate(
+    def segmentation_losses(self, batch: Batch, fakes: Batch) -> Losses:
+        """What a segmentor says of the translations: they must show the labels of what they were made of."""
+        if not self.segments:
+            return {}
+        return {"segmentation": dice_cross_entropy(self.segmentor(fakes["target"]), batch["labels"])}
+
+    def translate(
         self, translator: Translator, image: torch.Tensor, like: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The translation; with `mask_background`, −1 stays −1 where the image (or `like`) is background.
@@ -138,8 +154,8 @@ class CycleGAN(System):
 
     def validate(self, batch: Batch) -> dict[str, float]:
         source, context = batch["source"], self.settings.context
-        fake = self._translate(self.to_target, source)
-        numbers = {"cycle": translation_error(self._translate(self.to_source, fake, like=source), source, source)}
+        fake = self.translate(self.to_target, source)
+        numbers = {"cycle": translation_error(self.translate(self.to_source, fake, like=source), source, source)}
         if "paired_target" in batch:
             numbers["mae"] = translation_error(middle(fake, context), middle(batch["paired_target"], context),
                                                middle(source, context))
@@ -149,12 +165,11 @@ class CycleGAN(System):
         return numbers
 
     def preview(self, batch: Batch) -> dict[str, torch.Tensor]:
-        fake = self._translate(self.to_target, batch["source"])
+        fake = self.translate(self.to_target, batch["source"])
         images = {"source": batch["source"], "synthetic": fake, "back": self.to_source(fake),
                   "some target": batch["target"]}
         if self.segments:
-            last = len(self.settings.labels) - 1
-            images["segmentation"] = self.segmentor(batch["target"]).argmax(1, keepdim=True) / last * 2 - 1.0
+            images["segmentation"] = label_image(self.segmentor(batch["target"]))
         return images
 
     def apply(self, inputs: Batch) -> dict[str, torch.Tensor]:
@@ -164,7 +179,7 @@ class CycleGAN(System):
             # Not masked here: the body mask of the whole volume decides better than single dark voxels do.
             outputs["target"] = self.to_target(inputs["source"])
         if self.segments:
-            image = inputs["target"] if "target" in inputs else self._translate(self.to_target, inputs["source"])
+            image = inputs["target"] if "target" in inputs else self.translate(self.to_target, inputs["source"])
             outputs["segmentation"] = self.segmentor(image).softmax(1)
         return outputs
 

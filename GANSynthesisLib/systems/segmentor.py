@@ -38,6 +38,11 @@ def overlap(scores: torch.Tensor, labels: torch.Tensor) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
+def label_image(scores: torch.Tensor) -> torch.Tensor:
+    """Class scores (B, C, …) as an image (B, 1, …) of their labels, −1 the first and 1 the last."""
+    return scores.argmax(1, keepdim=True) / (scores.shape[1] - 1) * 2 - 1.0
+
+
 class Segmentor(System):
     """Segmentation trained on labeled images of one modality, without any translation.
 
@@ -70,8 +75,7 @@ class Segmentor(System):
 
     def preview(self, batch: Batch) -> dict[str, torch.Tensor]:
         last = len(self.settings.labels) - 1
-        found = self.segmentor(batch["source"]).argmax(1, keepdim=True)
-        return {"source": batch["source"], "segmentation": found / last * 2 - 1.0,
+        return {"source": batch["source"], "segmentation": label_image(self.segmentor(batch["source"])),
                 "labels": batch["labels"] / last * 2 - 1.0}
 
     def apply(self, inputs: Batch) -> dict[str, torch.Tensor]:

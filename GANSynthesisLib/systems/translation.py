@@ -26,16 +26,14 @@ class ImageSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class TranslationSettings(ImageSettings):
-    """Settings of image-to-image systems."""
+class TranslatorSettings(ImageSettings):
+    """Settings of systems whose generator turns images into an image, and of who judges it."""
 
-    target_modality: str = setting("target", "modality of the target, for the card", common=True)
-    target_intensity: str = setting(
-        "percentile:0.5:99.5", "target intensities that become −1…1: " + RANGE_HELP, common=True
-    )
-    target_unit: str = setting("", "unit of the target's intensities, for the card (HU, say)")
     mask_background: bool = setting(True, "voxels outside the source's foreground get the target's lowest value")
-    backbone: str = setting("unet", "generator: unet, or the residual one of CycleGAN", choices=BACKBONES, common=True)
+    backbone: str = setting(
+        "unet", "generator: unet, the residual one of CycleGAN, or fcn, without pooling (Nie 2017)", choices=BACKBONES,
+        common=True,
+    )
     levels: int = setting(4, "halvings of a U-Net", low=1, high=6)
     blocks: int = setting(9, "residual blocks of a residual generator", low=1, high=16)
     discriminator_width: int = setting(32, "channels of the discriminators' first layer", low=4, high=256)
@@ -43,6 +41,17 @@ class TranslationSettings(ImageSettings):
     adversarial: str = setting(
         "least-squares", "adversarial objective", choices=("minimax", "non-saturating", "least-squares", "hinge")
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationSettings(TranslatorSettings):
+    """Settings of systems that turn the images of one modality into those of another."""
+
+    target_modality: str = setting("target", "modality of the target, for the card", common=True)
+    target_intensity: str = setting(
+        "percentile:0.5:99.5", "target intensities that become −1…1: " + RANGE_HELP, common=True
+    )
+    target_unit: str = setting("", "unit of the target's intensities, for the card (HU, say)")
 
 
 def middle(image: torch.Tensor, context: str) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from GANSynthesisLib.appearance import summarize
 from GANSynthesisLib.models import Card, Port
 from GANSynthesisLib.systems.base import System
-from GANSynthesisLib.training.patches import LoadedCase
+from GANSynthesisLib.training.loading import LoadedCase
 from GANSynthesisLib.versions import software_versions
 from GANSynthesisLib.working import parse_range, parse_spacing
 
@@ -33,9 +33,10 @@ def training_card(
     """Card of a finished run; `changes` sets fields (title, description, licence, anatomy, …) on top."""
     settings = system.settings
     needs = type(system).needs(settings)
-    roles = list(dict.fromkeys(role for wanted in needs.values() for role in wanted))
-    first = next(iter(needs.values()))
-    inputs = tuple(_input(system, role, optional=role not in first) for role in roles)
+    used = [role for wanted in needs.values() for role in wanted]
+    roles = [role for role in dict.fromkeys((*system.roles, *used)) if role in used]
+    needed = type(system).needed(settings)
+    inputs = tuple(_input(system, role, optional=role not in needed) for role in roles)
     outputs = tuple(_output(system, name, wanted, loaded) for name, wanted in needs.items())
     best = engine.best
     stem = re.sub(r"[^A-Za-z0-9._+-]", "-", output.name.removesuffix(".safetensors")).lstrip(".-_+")
@@ -89,11 +90,15 @@ def _input(system: System, role: str, optional: bool) -> Port:
     if role in ("fixed", "moving", "target"):
         modality, text = getattr(settings, f"{role}_modality"), getattr(settings, f"{role}_intensity")
     else:
-        modality = role if role in getattr(settings, "sources", ()) and role != "source" else settings.modality
-        text = settings.intensity
+        modality, text = _source_modality(settings, role), settings.intensity
     chosen = parse_range(text)
     intensity = {"kind": chosen.kind, "lower": chosen.lower, "upper": chosen.upper}
     return Port(role, modality, description=DESCRIPTIONS.get(role, ""), intensity=intensity, optional=optional)
+
+
+def _source_modality(settings, role: str) -> str:
+    """Roles that a system calls its sources are called after their modalities, unless there is one alone."""
+    return role if role in getattr(settings, "sources", ()) and role != "source" else settings.modality
 
 
 def _output(system: System, name: str, needs: tuple[str, ...], loaded: list[LoadedCase]) -> Port:
@@ -108,9 +113,9 @@ def _output(system: System, name: str, needs: tuple[str, ...], loaded: list[Load
         return Port(name, "", "", description, needs=needs)
     if name == "warped":
         return Port(name, settings.moving_modality, description=description, needs=needs)
-    role = "target" if name == "target" else "image"
-    modality = settings.target_modality if name == "target" else settings.modality
-    text = settings.target_intensity if name == "target" else settings.intensity
+    role = type(system).role_of(name)
+    modality = settings.target_modality if role == "target" else _source_modality(settings, role)
+    text = settings.target_intensity if role == "target" else settings.intensity
     ranges = [case.intensity[role] for case in loaded if role in case.intensity]
     lower, upper = (float(value) for value in np.mean(ranges, 0))
     unit = getattr(settings, "target_unit", "") or ("HU" if parse_range(text).kind == "hounsfield" else "")

@@ -8,15 +8,17 @@ from pathlib import Path
 from GANSynthesisLib.models import Card, ModelError, load_model, save_model
 from GANSynthesisLib.systems.segmentor import Segmentor, SegmentorSettings
 
+TRANSLATING = ("cyclegan", "mr_gan", "shape_consistency")  # their segmentor reads images of the target modality
+
 
 def extract_segmentor(model_file: Path, output: Path, card: dict | None = None) -> Path:
-    """Write the segmentor of a CycleGAN with segmentation loss as a model of the system `segmentor`.
+    """Write the segmentor that learned through translation as a model of the system `segmentor`.
 
     card: fields to set on top (name, title, description, …). Raises ModelError for a model without a segmentor.
     """
     model = load_model(Path(model_file))
     whole = model.card
-    if whole.system != "cyclegan" or not any(port.is_segmentation for port in whole.outputs):
+    if whole.system not in TRANSLATING or not any(port.is_segmentation for port in whole.outputs):
         raise ModelError(
             f"The model '{whole.name}' has no segmentor: train cyclegan with segmentation_weight above 0."
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from training_script import parse_arguments, train_in_runs, write_manifest
 
-from GANSynthesisLib.evaluation.command import evaluate
+from GANSynthesisLib.evaluation.evaluate_registration import evaluate_registration
 from GANSynthesisLib.models import load_model
 
 LAST_TRAINING_CASE = 71
@@ -72,7 +72,7 @@ def main() -> None:
     model = load_model(arguments.output)
     held_out = [row for row in rows if row["subject"] in model.card.training["held_out_subjects"]]
     manifest = write_manifest(arguments.output.with_suffix(".calibration.csv"), held_out)
-    evaluate(model, manifest, calibrate=True, perturbations=PERTURBATIONS)
+    evaluate_registration(model, manifest, calibrate=True, perturbations=PERTURBATIONS)
 
 
 if __name__ == "__main__":

@@ -60,15 +60,18 @@ def shifted(volume: Volume, by=(3.0, -4.5, 3.0)) -> Volume:
 
 
 def write_cases(folder: Path, count: int = 3, paired: bool = True, labels: bool = False, **shape) -> Path:
-    """`source`, `target` and, if wanted, `labels` of `count` subjects; unpaired: the targets are of other subjects."""
+    """`source`, `target` and, if wanted, `labels` of `count` subjects; unpaired: the targets are of other subjects,
+    with `target_labels` of their own."""
     for number in range(count):
         case, name = head(number, **shape), f"sub-{number:02d}"
         write_volume(case, folder / "source" / f"{name}.nii.gz")
         if paired:
             write_volume(other_contrast(case), folder / "target" / f"{name}.nii.gz")
         else:
-            other = other_contrast(head(100 + number, **shape))
-            write_volume(other, folder / "target" / f"sub-{100 + number:02d}.nii.gz")
+            other, theirs = head(100 + number, **shape), f"sub-{100 + number:02d}"
+            write_volume(other_contrast(other), folder / "target" / f"{theirs}.nii.gz")
+            if labels:
+                write_volume(labels_of(other), folder / "target_labels" / f"{theirs}.nii.gz")
         if labels:
             write_volume(labels_of(case), folder / "labels" / f"{name}.nii.gz")
     return folder

@@ -10,10 +10,7 @@ import torch
 from synthetic_cases import head, oblique, other_contrast, shifted
 
 from GANSynthesisLib.inference import Cancelled, apply_model, available_outputs, generate
-from GANSynthesisLib.inference.memory import fits, halved, is_out_of_memory
-from GANSynthesisLib.inference.windows import apply_in_windows, axis_weights, starts
 from GANSynthesisLib.models import Card, Model, ModelError, Port, load_model, save_model
-from GANSynthesisLib.progress import never, silent
 from GANSynthesisLib.systems import build_system
 from GANSynthesisLib.systems.cyclegan import CycleGAN
 from GANSynthesisLib.systems.paired import Paired
@@ -300,149 +297,17 @@ def test_registration_stops_between_its_stages_when_asked(tmp_path, monkeypatch)
 # Windows
 
 
-class Convolutions(torch.nn.Module):
-    """A network without normalization, with random weights that see `layers` voxels to every side."""
-
-    def __init__(self, layers: int = 2):
-        super().__init__()
-        torch.manual_seed(1)
-        channels = [1] + [4] * (layers - 1) + [1]
-        stages = [torch.nn.Conv3d(a, b, 3, padding=1) for a, b in itertools.pairwise(channels)]
-        self.stages = torch.nn.Sequential(*[part for stage in stages for part in (stage, torch.nn.Tanh())])
-
-    def apply(self, tiles):
-        return {"target": self.stages(tiles["source"])}
-
-
-def smooth(shape) -> torch.Tensor:
-    noise = torch.randn(1, 1, *[size // 4 + 1 for size in shape], generator=torch.Generator().manual_seed(5))
-    return torch.nn.functional.interpolate(noise, size=shape, mode="trilinear")[0]
-
-
-def in_windows(apply, image, window, batch=1, stride=None, **more):
-    stride = stride or tuple(max(1, size // 2) for size in window)
-    given = {"device": torch.device("cpu"), "progress": silent, "cancelled": never, **more}
-    with torch.inference_mode():
-        return apply_in_windows(apply, {"source": image}, window, stride=stride, batch=batch, **given)["target"]
-
-
-@pytest.mark.parametrize("window", [(16, 16, 16), (24, 32, 16), (40, 16, 48), (64, 64, 64)])
-def test_tiling_gives_the_result_of_the_whole_pass(window):
-    image, net = smooth((37, 44, 41)), Convolutions()
-    with torch.inference_mode():
-        whole = net.stages(image[None])[0]
-    window = tuple(min(size, limit) for size, limit in zip(window, image.shape[1:], strict=True))
-    tiled = in_windows(net.apply, image, window)
-    assert tiled.shape == whole.shape
-    assert (tiled - whole).abs().max() < 1e-4
-    assert torch.allclose(in_windows(net.apply, image, window, batch=3), tiled, atol=1e-6)
-
-
-@pytest.mark.parametrize("layers", [2, 6])
-def test_no_seam_shows_where_windows_meet(layers):
-    image, net = smooth((40, 40, 72)), Convolutions(layers)
-    with torch.inference_mode():
-        whole = net.stages(image[None])[0]
-    tiled = in_windows(net.apply, image, (16, 16, 16))
-    for axis in (1, 2, 3):
-        planes = {plane for start in starts(image.shape[axis], 16, 8) for plane in (start, start + 16)}
-        planes = sorted(plane for plane in planes if 0 < plane < image.shape[axis])
-        others = sorted(set(range(1, image.shape[axis])) - set(planes))
-        jumps = [(each.narrow(axis, 1, each.shape[axis] - 1) - each.narrow(axis, 0, each.shape[axis] - 1)).abs()
-                 for each in (tiled, whole)]
-        seam, usual = (
-            float(jumps[0].index_select(axis, torch.tensor(where) - 1).mean())
-            / float(jumps[1].index_select(axis, torch.tensor(where) - 1).mean())
-            for where in (planes, others)
-        )
-        assert seam / usual <= 1.02
-
-
-def test_a_window_larger_than_the_volume_repeats_its_border():
-    image = smooth((3, 9, 9))
-    seen = []
-    tiled = in_windows(lambda tiles: seen.append(tiles["source"]) or {"target": tiles["source"]}, image, (5, 9, 9))
-    assert torch.allclose(tiled, image, atol=1e-6)
-    assert torch.equal(seen[0][0, 0, 4], image[0, 2])
-
-
-def test_windows_cover_every_voxel_with_weight():
-    for size, window, stride in ((41, 16, 8), (17, 16, 8), (16, 16, 8), (9, 5, 1), (100, 24, 12), (31, 9, 8)):
-        first = starts(size, window, stride)
-        assert first[0] == 0
-        assert first[-1] + window == size
-        margin = min(window // 8, (window - stride) // 2)
-        total = torch.zeros(size)
-        for start in first:
-            total[start : start + window] += axis_weights(window, margin, (start > 0, start + window < size), "cpu")
-        assert total.min() > 1e-3
-    assert starts(5, 9, 3) == [0]
-
-
 def test_the_way_a_volume_is_tiled_is_in_the_report(tmp_path):
     model, volume = paired(tmp_path, "3D"), head(0, (20, 40, 36))
     whole = apply_model(model, {"source": volume})
     tiled = apply_model(model, {"source": volume}, tile=(16, 32, 64))
     assert whole.report["settings"]["window"] == [20, 40, 36]
+    assert (whole.report["settings"]["windows"], whole.report["settings"]["work"]) == (1, 1.0)
     assert tiled.report["settings"]["window"] == [16, 32, 36]
+    assert tiled.report["settings"]["windows"] == 4
     for wrong in ((16, 16), (0, 16, 16), (16, 16, 1.5)):
         with pytest.raises(ModelError, match="give three sizes"):
             apply_model(model, {"source": volume}, tile=wrong)
-
-
-def test_out_of_memory_goes_on_with_smaller_windows_and_says_so(tmp_path, monkeypatch):
-    sizes, apply = [], Paired.apply
-
-    def limited(system, inputs):
-        sizes.append(inputs["source"].numel())
-        if sizes[-1] > 16 * 24 * 24:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return apply(system, inputs)
-
-    monkeypatch.setattr(Paired, "apply", limited)
-    volume = head(0, (20, 40, 36))
-    result = apply_model(paired(tmp_path, "3D"), {"source": volume})
-    assert np.isfinite(result.outputs["target"].voxels).all()
-    assert np.prod(result.report["settings"]["window"]) <= 16 * 24 * 24
-    assert any("out of memory: went on with windows of" in warning for warning in result.report["warnings"])
-
-
-def test_out_of_memory_in_slices_goes_on_one_by_one(tmp_path, monkeypatch):
-    apply = Paired.apply
-
-    def limited(system, inputs):
-        if len(inputs["source"]) > 1:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return apply(system, inputs)
-
-    volume, model = head(0), paired(tmp_path, "2.5D")
-    usual = apply_model(model, {"source": volume}).outputs["target"].voxels
-    monkeypatch.setattr(Paired, "apply", limited)
-    result = apply_model(model, {"source": volume})
-    assert np.abs(result.outputs["target"].voxels - usual).max() < 0.01
-    assert result.report["warnings"] == ["out of memory: went on with one window at a time"]
-
-
-def test_an_error_that_is_not_about_memory_is_not_hidden(tmp_path, monkeypatch):
-    def broken(system, inputs):
-        raise RuntimeError("shapes do not match")
-
-    monkeypatch.setattr(Paired, "apply", broken)
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        apply_model(paired(tmp_path, "3D"), {"source": head(0)})
-
-
-def test_windows_are_halved_along_their_longest_side_down_to_sixteen():
-    window, seen = (64, 100, 30), []
-    while window:
-        seen.append(window)
-        window = halved(window)
-    assert seen[:3] == [(64, 100, 30), (64, 64, 30), (32, 64, 30)]
-    assert seen[-1] == (16, 16, 16)
-    assert fits((64, 64, 64), 8, torch.device("cpu"))
-    assert not fits((10**4, 10**4, 10**4), 8, torch.device("cpu"))
-    assert is_out_of_memory(RuntimeError("CUDA out of memory"))
-    assert not is_out_of_memory(RuntimeError("size mismatch"))
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -518,7 +383,7 @@ def broken_at_one_voxel() -> np.ndarray:
         ({"source": volume_with(label_names={1: "liver"})}, None, VolumeError, "is a label map, where an image is"),
         ({"source": volume_with(ijk_to_ras=np.diag([1, 0, 1, 1]))}, None, VolumeError, "singular voxel-to-world"),
         ({"image": head(0)}, None, ModelError, r"has no input 'image'; it takes: source \(T1\), target \(T2\)"),
-        ({}, None, ModelError, r"takes: source \(T1\), target \(T2\); give its inputs by these names"),
+        ({}, None, ModelError, r"takes: source \(T1\), target \(T2\); it needs source; or target: give its inputs"),
         ({"source": head(0)}, ["ct"], ModelError, "has no output 'ct'; it gives: target, segmentation"),
         ({"target": head(0)}, ["target"], ModelError, "needs source for its output 'target'"),
     ],
@@ -538,7 +403,7 @@ def test_inputs_that_cannot_be_used_are_refused_before_any_work(
 
 def test_a_missing_source_of_several_is_named(tmp_path):
     model = paired(tmp_path, "2D", settings={"sources": ("T1", "FLAIR")})
-    with pytest.raises(ModelError, match=r"takes: T1 \(T1\), FLAIR \(FLAIR\); give its inputs"):
+    with pytest.raises(ModelError, match=r"takes: T1 \(T1\), FLAIR \(FLAIR\); it needs T1, FLAIR: give"):
         apply_model(model, {"T1": head(0)})
     with pytest.raises(ModelError, match="needs T1, FLAIR for its output 'target': give every one"):
         apply_model(model, {"T1": head(0)}, outputs=["target"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ CONTEXTS = {
     "3D": {"context": "3D", "patch": "8,16,16", "spacing": 3},
 }
 SEGMENTING = {"segmentation_weight": 1, "labels": LABELS, "segmentor_width": 4}
+FEATURES = {"feature_model": "brain-t2-tissue", "target_intensity": "median:0:3"}
 REGISTER = {
     "width": 4, "critic_width": 4, "patch": "16,16,16", "spacing": 5, "keypoints": 4, "validation_fraction": 0,
     "batch": 1, "warmup": 0,
@@ -36,12 +38,33 @@ RECIPES = {
     **{f"paired adversarial {name}": ("paired", {
         **SMALL, **context, "adversarial_weight": 0.1, "gradient_difference_weight": 0.1,
     }) for name, context in CONTEXTS.items()},
+    "paired judged by features 2.5D": ("paired", {
+        **SMALL, **CONTEXTS["2.5D"], **FEATURES, "adversarial_weight": 0.1, "feature_weight": 1,
+        "discriminator": "features",
+    }),
+    **{f"context_aware {name}": ("context_aware", {**SMALL, **context}) for name, context in CONTEXTS.items()},
+    "context_aware of three stages 2D": ("context_aware", {**SMALL, **CONTEXTS["2D"], "stages": 3, "batch": 4}),
     **{f"cyclegan {name}": ("cyclegan", {**SMALL, **context}) for name, context in CONTEXTS.items()},
     "cyclegan with everything 2.5D": ("cyclegan", {
         **SMALL, **CONTEXTS["2.5D"], **SEGMENTING, "gradient_consistency_weight": 0.5, "identity_weight": 1,
         "cycle_noise": 0.05, "backbone": "resnet", "pool": 3,
     }),
     "cyclegan segmenting 3D": ("cyclegan", {**SMALL, **CONTEXTS["3D"], **SEGMENTING, "adversarial": "hinge"}),
+    **{f"mr_gan {name}": ("mr_gan", {**SMALL, **context}) for name, context in CONTEXTS.items()},
+    "mr_gan without pairs 2D": ("mr_gan", {**SMALL, **CONTEXTS["2D"], "paired_fraction": 0}),
+    "mr_gan segmenting 2.5D": ("mr_gan", {
+        **SMALL, **CONTEXTS["2.5D"], **SEGMENTING, "paired_fraction": 0.5, "gradient_consistency_weight": 0.5,
+    }),
+    **{f"shape_consistency {name}": ("shape_consistency", {
+        **SMALL, **context, **SEGMENTING, "segmentor_warmup": 0,
+    }) for name, context in CONTEXTS.items()},
+    "shape_consistency without target labels 2D": ("shape_consistency", {
+        **SMALL, **CONTEXTS["2D"], **SEGMENTING, "segmentor_warmup": 0, "target_labeled": False,
+    }),
+    **{f"tdgan {name}": ("tdgan", {**SMALL, **context, **SEGMENTING, "segmentor_steps": 2})
+       for name, context in CONTEXTS.items()},
+    **{f"collagan {name}": ("collagan", {**SMALL, **context, "sources": "T1,T2"})
+       for name, context in CONTEXTS.items()},
     **{f"segmentor {name}": ("segmentor", {
         key: value for key, value in {**SMALL, **context, "labels": LABELS, "segmentor_width": 4}.items()
         if key not in ("levels", "blocks", "discriminator_width", "discriminator_layers")
@@ -56,6 +79,12 @@ RECIPES = {
     "adversarial registration": ("adversarial_registration", DEFORM),
     "adversarial registration aligned": ("adversarial_registration", {
         **DEFORM, "aligned": True, "diffeomorphic": True,
+    }),
+    "synthesis registration": ("synthesis_registration", {
+        **DEFORM, "steps": 2, "identity_weight": 1, "gradient_consistency_weight": 0.3, "critic_turns": 2,
+    }),
+    "synthesis registration aligned": ("synthesis_registration", {
+        **DEFORM, "steps": 1, "aligned": True, "translate": False, "similarity": "nmi", "diffeomorphic": True,
     }),
     "registration rigid aligned": ("wgan_registration", {
         **REGISTER, "aligned": True, "linear": "rigid", "dense": False, "start": "foreground",
@@ -80,6 +109,9 @@ def data(tmp_path_factory):
     """Folders of cases: `paired`, `unpaired` (with labels), `images`, `aligned` and `labeled` pairs."""
     root = tmp_path_factory.mktemp("cases")
     write_cases(root / "paired", 2, labels=True)
+    (root / "contrasts").mkdir()
+    for contrast, role in (("T1", "source"), ("T2", "target")):
+        (root / "contrasts" / contrast).symlink_to(root / "paired" / role)
     write_cases(root / "unpaired", 2, paired=False, labels=True)
     write_images(root / "images", 2, (16, 20, 20))
     write_pairs(root / "aligned", 2)
@@ -90,7 +122,8 @@ def data(tmp_path_factory):
 def folder_of(system: str, settings: dict) -> str:
     if "registration" in system:
         return "labeled" if settings.get("structures") else "aligned"
-    return {"wgan": "images", "cyclegan": "unpaired"}.get(system, "paired")
+    return {"wgan": "images", "cyclegan": "unpaired", "shape_consistency": "unpaired", "tdgan": "unpaired",
+            "collagan": "contrasts"}.get(system, "paired")
 
 
 def test_the_recipes_train_every_system():
@@ -121,8 +154,8 @@ def test_a_few_steps_give_a_model_that_can_be_applied(recipe, data, tmp_path):
         result = apply_model(model, pair)
         assert np.isfinite(result.report["quality"])
     else:
-        result = apply_model(model, {"source": source})
-    expected = {port.name for port in model.card.outputs}
+        result = apply_model(model, {"T1" if system == "collagan" else "source": source})
+    expected = {"synthetic_T2"} if system == "collagan" else {port.name for port in model.card.outputs}
     assert system == "wgan" or set(result.outputs) == expected
     json.dumps(result.report, allow_nan=False)
     for output in result.outputs.values():
@@ -187,7 +220,8 @@ def test_terms_with_weight_zero_are_not_computed():
 
 
 @pytest.mark.parametrize(
-    "recipe", ["cyclegan 2D", "paired adversarial 2.5D", "wgan penalty 2D", "registration aligned"]
+    "recipe", ["cyclegan 2D", "paired adversarial 2.5D", "paired judged by features 2.5D", "mr_gan 2D",
+               "shape_consistency 2D", "wgan penalty 2D", "registration aligned"]
 )
 def test_players_do_not_change_outside_their_turns(recipe, data, tmp_path, monkeypatch):
     from GANSynthesisLib.training.engine import Engine
@@ -300,6 +334,9 @@ def test_registration_from_labels_needs_labels_and_says_so(data, tmp_path):
         ("wgan_registration", {"patch": "17,16,16"}, "give even numbers"),
         ("wgan_registration", {"spacing": "1,1,3"}, "give one number"),
         ("wgan_registration", {"artifacts": "target"}, "name fixed, moving, or both"),
+        ("synthesis_registration", {"similarity": "mi"}, "similarity is 'mi'; it must be one of nmi, mind, both"),
+        ("synthesis_registration", {"spacing": 3, "control_spacing": 2}, "closer than the voxels of the working grid"),
+        ("synthesis_registration", {"dense": False, "diffeomorphic": True}, "it needs dense=true"),
         ("paired", {"slab": 4}, "give an odd number"),
         ("paired", {"width": 2}, "width is 2; it must be between 4 and 256"),
         ("paired", {"width": "wide"}, "width must be int, not 'wide'"),
@@ -335,7 +372,7 @@ def test_every_system_describes_itself():
     for each in described.values():
         assert each["task"] in ("synthesize", "segment", "register", "generate")
         assert each["roles"] and each["turns"] and each["title"] and each["summary"]
-        assert any(year in each["citation"] for year in ("2015", "2017", "2018"))
+        assert re.search(r"\b20[12]\d\b", each["citation"])
         for setting in each["settings"]:
             assert setting["help"], setting
             number = setting["type"] in ("int", "float", "list of int", "list of float")
@@ -344,7 +381,8 @@ def test_every_system_describes_itself():
     assert {"segmentation_weight", "gradient_consistency_weight", "identity_weight", "cycle_weight"} <= weights
 
 
-@pytest.mark.parametrize("recipe", ["paired 2.5D", "cyclegan with everything 2.5D", "wgan penalty 2D"])
+@pytest.mark.parametrize("recipe", ["paired 2.5D", "context_aware 2D", "cyclegan with everything 2.5D", "mr_gan 2D",
+                                    "shape_consistency 2D", "wgan penalty 2D"])
 def test_what_is_deployed_is_what_its_outputs_need(recipe):
     name, settings = RECIPES[recipe]
     system = build_system(name, settings)

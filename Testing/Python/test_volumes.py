@@ -244,6 +244,9 @@ def test_the_body_is_found_with_its_lungs_and_without_the_table():
     assert mask.dtype == bool and np.mean(mask != truth) < 0.005
     stripped = np.where(body & (k > 3), 100 + i, 0)
     np.testing.assert_array_equal(body_mask(Volume(stripped)), stripped != 0)
+    pierced = stripped.copy()
+    pierced[tuple(np.argwhere(stripped != 0).mean(0).round().astype(int))] = 0  # fluid that is exactly zero
+    np.testing.assert_array_equal(body_mask(Volume(pierced)), stripped != 0)
 
 
 def test_unusable_volumes_are_refused_in_one_sentence_that_names_them():

@@ -1,0 +1,1 @@
+"""Radiographs from CT: digitally reconstructed radiographs (DRRs), labels as they are seen on them, training cases."""
