@@ -19,10 +19,6 @@ from GANSynthesisLib.volumes import Preparation, Volume, VolumeError, resample
 from GANSynthesisLib.working import CenteredPair, centered_pair, intensity_range
 
 MOST_AT_BORDER = 0.02  # part of a structure that may lie on the border of the working grid
-QUALITY_MEANING = (
-    "from the critic's score and, where the model finds structures, their overlap; more is better; a hint for "
-    "comparing results of one pair, not calibrated to millimeters"
-)
 CALIBRATED_MEANING = (
     "from the critic's score and the overlap of what was found in both images; the expected error is that of held-out "
     "cases with such a quality"
@@ -59,7 +55,7 @@ def register(
     determinants = found["transform"].jacobian_determinant()
     report["folding_voxels"] = int((determinants <= 0).sum())  # of the working grid
     report["folding_fraction"] = report["folding_voxels"] / determinants.size
-    _judge(card, inputs, float(answer["quality"]), report)
+    _judge(card, system, inputs, float(answer["quality"]), report)
     report["seconds"]["back"] = round(time.perf_counter() - begin, 3)
     return {name: found[name] for name in wanted}
 
@@ -161,11 +157,11 @@ def with_background(parts: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full_like(parts[:1], 0.5), parts])
 
 
-def _judge(card: Card, inputs, quality: float, report: dict) -> None:
+def _judge(card: Card, system: System, inputs, quality: float, report: dict) -> None:
     """What the critic says of the result, in the report; a warning where it looks doubtful."""
     report["quality"] = round(quality, 4)
     calibration = card.metrics.get("quality")
-    report["quality_meaning"] = CALIBRATED_MEANING if calibration else QUALITY_MEANING
+    report["quality_meaning"] = CALIBRATED_MEANING if calibration else system.quality_meaning
     if not calibration:
         return
     error, spread = expected_error(calibration, quality)

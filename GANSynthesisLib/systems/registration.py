@@ -82,6 +82,10 @@ class Registration(System):
     dense = True  # whether the transform has a displacement field
     structures: tuple[str, ...] = ()  # names of what the networks find in both images
     align_steps = 0  # steps in which `apply` adapts each result to the overlap of these structures
+    quality_meaning = (
+        "from the critic's score and, where the model finds structures, their overlap; more is better; a hint for "
+        "comparing results of one pair, not calibrated to millimeters"
+    )
 
     def __init__(self, settings: RegistrationSettings):
         super().__init__(settings)

@@ -106,6 +106,10 @@ class SynthesisRegistration(Registration):
         "Zhu J.-Y. et al. Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks. ICCV 2017."
     )
     Settings = SynthesisRegistrationSettings
+    quality_meaning = (
+        "the similarity reached: NMI from 1 to 2, MIND from 0 to 1, or their sum; more is better; a hint for comparing "
+        "results of one pair, not calibrated to millimeters"
+    )
     optional_roles = ()
     criterion = ""
 
