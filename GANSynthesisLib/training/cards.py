@@ -23,6 +23,9 @@ DESCRIPTIONS = {
     "deformation": "how far the transform moves a point beyond its linear part",
     "jacobian": "local change of volume from fixed to moving image; where it is not positive, the transform folds",
     "warped_segmentation": "label of every voxel of the moving image, on the fixed image's grid",
+    "thick": "volume of thick slices", "second": "volume of thick slices across those of the first",
+    "thin": "volume of thin slices, the thick ones among them", "low": "volume of low resolution",
+    "high": "volume of high resolution",
 }
 
 
@@ -42,18 +45,21 @@ def training_card(
     stem = re.sub(r"[^A-Za-z0-9._+-]", "-", output.name.removesuffix(".safetensors")).lstrip(".-_+")
     spacing = (settings.spacing[0],) * 3 if system.task == "register" else parse_spacing(
         settings.spacing, settings.context)
+    shape = settings.window()
+    if system.task == "reconstruct":  # a card tells of the images given; the networks work on finer voxels
+        spacing, shape = system.coarse(spacing, shape)
     fields = {
         "name": stem or "model",
         "title": system.title,
         "description": f"{system.title}, trained by the user. Research only, not for diagnosis.",
         "system": system.name, "task": system.task, "settings": _plain(settings.as_dict()), "inputs": inputs,
-        "outputs": outputs, "spacing": spacing, "shape": settings.window(), "context": settings.context,
+        "outputs": outputs, "spacing": spacing, "shape": shape, "context": settings.context,
         "anatomy": getattr(settings, "anatomy", ""),
         "training": {
             "subjects": subjects, "held_out_subjects": held_out, "cases": len(loaded),
             "validation_cases": len(validation), "steps": engine.step,
             "kept_step": best["step"] if best else engine.step, "precision": precision, "data_sha256": data_hash,
-            "machine": machine, "alerts": engine.alerts, "inputs": _appearances(roles, loaded),
+            "machine": machine, "alerts": engine.alerts, "inputs": _appearances(system, roles, loaded),
         },
         "metrics": {"validation": _finite(best["numbers"] if best else _last_validation(engine.history))},
         "citations": tuple(re.split(r"(?<=\d\.)\s+(?=[A-Z][a-z]+ [A-Z])", system.citation)),
@@ -62,9 +68,11 @@ def training_card(
     return Card(**{**fields, **changes})
 
 
-def _appearances(roles: list[str], loaded: list[LoadedCase]) -> dict[str, dict]:
+def _appearances(system: System, roles: list[str], loaded: list[LoadedCase]) -> dict[str, dict]:
     """What the training images of each input look like; the guard compares a user's images with it."""
-    images = {role: [case.appearance[role] for case in loaded if role in case.appearance] for role in roles}
+    shown = {role: type(system).role_of(role) for role in roles}
+    images = {role: [case.appearance[kind] for case in loaded if kind in case.appearance]
+              for role, kind in shown.items()}
     return {role: summarize(found) for role, found in images.items() if found}
 
 
@@ -90,7 +98,7 @@ def _input(system: System, role: str, optional: bool) -> Port:
     if role in ("fixed", "moving", "target"):
         modality, text = getattr(settings, f"{role}_modality"), getattr(settings, f"{role}_intensity")
     else:
-        modality, text = _source_modality(settings, role), settings.intensity
+        modality, text = _source_modality(settings, type(system).role_of(role)), settings.intensity
     chosen = parse_range(text)
     intensity = {"kind": chosen.kind, "lower": chosen.lower, "upper": chosen.upper}
     return Port(role, modality, description=DESCRIPTIONS.get(role, ""), intensity=intensity, optional=optional)
@@ -113,6 +121,8 @@ def _output(system: System, name: str, needs: tuple[str, ...], loaded: list[Load
         return Port(name, "", "", description, needs=needs)
     if name == "warped":
         return Port(name, settings.moving_modality, description=description, needs=needs)
+    if system.task == "reconstruct":  # in the unit and range of the very image that is given
+        return Port(name, settings.modality, description=description, needs=needs)
     role = type(system).role_of(name)
     modality = settings.target_modality if role == "target" else _source_modality(settings, role)
     text = settings.target_intensity if role == "target" else settings.intensity

@@ -24,6 +24,21 @@ def save_checkpoint(path: Path, content: dict) -> None:
     os.replace(beside, path)
 
 
+def check_same_run(folder: Path, content: dict, identity: dict) -> None:
+    """Raises CheckpointError where a checkpoint's system, settings, steps or seed are not those of `identity`."""
+    for name, value in identity.items():
+        then = content.get(name)
+        if then != value:
+            if isinstance(then, dict):
+                changed = sorted(key for key in {**then, **value} if then.get(key) != value.get(key))
+                name, then, value = (", ".join(part) for part in (
+                    changed, [str(then.get(key)) for key in changed], [str(value.get(key)) for key in changed]))
+            raise CheckpointError(
+                f"The checkpoint in {folder} was made with other {name} ({then}, not {value}): give the same as then, "
+                "or start without --resume."
+            )
+
+
 def load_checkpoint(path: Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -7,27 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from GANSynthesisLib.progress import Cancelled
 from GANSynthesisLib.systems.base import Batch, System
-from GANSynthesisLib.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from GANSynthesisLib.training.checkpoint import check_same_run, load_checkpoint, save_checkpoint
 from GANSynthesisLib.training.curves import write_history, write_preview
 from GANSynthesisLib.training.losses import LossesFile
 from GANSynthesisLib.training.patches import PatchSampler
-from GANSynthesisLib.training.stability import (
-    ADVERSARIES,
-    Average,
-    ImagePool,
-    diversity_ratio,
-    find_trouble,
-    learning_rate_factor,
-)
+from GANSynthesisLib.training.processes import Processes
+from GANSynthesisLib.training.stability import ADVERSARIES, Average, ImagePool, find_trouble, learning_rate_factor
+from GANSynthesisLib.training.validation import validated
 
 LOG_EVERY = 20
 MOST_ROLLBACKS = 3
-LOOKED_AT = 4  # validation batches whose previews are compared with each other
 
 
 class Alert(RuntimeError):
@@ -52,6 +45,7 @@ class Engine:
     def __init__(self, system: System, sampler: PatchSampler, validation: list[Batch], fabric, run: Run):
         settings = system.settings
         self.raw, self.sampler, self.validation, self.fabric, self.run = system, sampler, validation, fabric, run
+        self.processes = Processes(fabric)
         self.settings, self.step, self.history, self.alerts = settings, 0, [], []
         self.losses = LossesFile(run.folder / "losses.csv")
         self.pool = ImagePool(settings.pool)
@@ -64,8 +58,15 @@ class Engine:
             self.system.mark_forward_method(f"{turn}_turn")
         self.average = Average(system, settings.ema)
         self.best: dict | None = None
+        self.found: dict[str, float] = {}  # at the last validation
         self.stale = 0
         self.slowdown = 1.0
+        self._seed(run.seed)
+
+    def _seed(self, seed: int) -> None:
+        """Noise and simulated misalignment are other ones in every process."""
+        if self.processes.share.rank > 0:
+            torch.manual_seed(seed + 7919 * self.processes.share.rank)
 
     def _optimizer(self, turn: str) -> torch.optim.Optimizer:
         settings, weights = self.settings, list(self._weights(turn))
@@ -75,7 +76,7 @@ class Engine:
         if settings.optimizer == "rmsprop":
             return torch.optim.RMSprop(weights, lr=rate, weight_decay=settings.weight_decay)
         return torch.optim.AdamW(
-            weights, lr=rate, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay
+            weights, lr=rate, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
         )
 
     def _weights(self, turn: str):
@@ -90,7 +91,7 @@ class Engine:
         Raises Alert when losses stay not finite after going back, Cancelled when asked to stop.
         """
         while self.step < self.run.steps and not self._stale():
-            if self.run.cancelled():
+            if self.processes.any(self.run.cancelled()):
                 self.save()
                 raise Cancelled(f"Training stopped at step {self.step}; --resume goes on from there.")
             numbers = self._round()
@@ -117,8 +118,8 @@ class Engine:
 
     def _weights_are_finite(self) -> bool:
         """A step can overflow where its loss did not: such weights must reach neither a checkpoint nor a model."""
-        norms = [value.norm() for value in self.raw.state_dict().values() if value.is_floating_point()]
-        return math.isfinite(float(torch.stack(norms).sum()))
+        values = [value for value in self.raw.state_dict().values() if value.is_floating_point()]
+        return math.isfinite(float(torch.nn.utils.get_total_norm(values)))
 
     def _round(self) -> dict[str, float] | None:
         """All turns once; None when a loss or a weight update was not finite."""
@@ -139,19 +140,18 @@ class Engine:
             getattr(self.raw, name).requires_grad_(name in self.raw.players[turn])
         optimizer = self.optimizers[turn]
         optimizer.zero_grad(set_to_none=True)
-        losses = getattr(self.system, f"{turn}_turn")(batch)
+        with self.fabric.autocast():  # a wrapped module has it, but a single process is not wrapped
+            losses = getattr(self.system, f"{turn}_turn")(batch)
         if not losses:  # the player passes
             return True
-        total = sum(self.raw.weight(term) * loss for term, loss in losses.items())
-        numbers |= {f"{turn}/{term}": float(loss.detach()) for term, loss in losses.items()}
-        if not math.isfinite(float(total.detach())):
-            return False
-        self.fabric.backward(total)
+        self.fabric.backward(sum(self.raw.weight(term) * loss for term, loss in losses.items()))
         norm = torch.nn.utils.clip_grad_norm_(
             list(self._weights(turn)), self.settings.clip_gradient or math.inf, error_if_nonfinite=False
         )
-        numbers[f"gradient norm/{turn}"] = float(norm)
-        if not math.isfinite(float(norm)):
+        # All at once, after the work of the turn is on its way: each look waits for the device.
+        values = self.processes.mean([*losses.values(), norm])
+        numbers |= zip([*(f"{turn}/{term}" for term in losses), f"gradient norm/{turn}"], values, strict=True)
+        if not all(math.isfinite(value) for value in values):
             return False
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -173,8 +173,9 @@ class Engine:
         self.load(load_checkpoint(path))
         self.alerts, self.slowdown = alerts, slowdown / 2
         self._alert("not-finite", f"NaN at step {step + 1}: back to step {self.step} at half the learning rate")
-        self.sampler.random = np.random.default_rng((self.run.seed, rollbacks))
+        self.sampler.reseed((self.run.seed, rollbacks))
         torch.manual_seed(self.run.seed + 1000 * rollbacks)
+        self._seed(self.run.seed + 1000 * rollbacks)
         self.save()
 
     def _alert(self, name: str, text: str) -> None:
@@ -186,47 +187,26 @@ class Engine:
 
     def _look_after(self) -> None:
         """What was logged goes to disk, and what it shows of trouble is told, once of each kind."""
-        if self.fabric.is_global_zero:
+        if self.processes.first:
             self.losses.follow(self.history)
         for name, text in find_trouble(self.history).items():
             if name not in [alert["name"] for alert in self.alerts]:
                 self._alert(name, text)
 
     def _validate(self) -> None:
-        """Numbers and a preview with the averaged weights; the random state of training is left as it was."""
+        """Numbers and a preview with the averaged weights."""
         if not self.validation:
             return
-        own = {name: value.detach().clone() for name, value in self.raw.state_dict().items()}
-        self.raw.load_state_dict(self.average.values)
-        self.raw.eval()
-        device = self.fabric.device
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.no_grad(), self.fabric.autocast():
-            rows = []
-            for number, batch in enumerate(self.validation):
-                torch.manual_seed(number)  # simulated misalignment is the same at every validation
-                rows.append(self.raw.validate(batch))
-            preview = self.raw.preview(self.validation[len(self.validation) // 2])
-            spaced = self.validation[:: max(1, len(self.validation) // LOOKED_AT)][:LOOKED_AT]
-            diversity = diversity_ratio([self.raw.preview(batch) for batch in spaced])
-        self.raw.train()
-        self.raw.load_state_dict(own)
-        found = {}
-        for name in dict.fromkeys(name for row in rows for name in row):
-            values = [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
-            if values:
-                found[name] = sum(values) / len(values)
-        entry = {f"validation/{name}": value for name, value in found.items()}
-        if diversity is not None:
-            entry["diversity/made over real"] = diversity
+        entry, preview = validated(self.raw, self.average.values, self.validation, self.processes)
         if self.history and self.history[-1]["step"] == self.step:
             self.history[-1].update(entry)
         else:
             self.history.append({"step": self.step, **entry})
-        if self.fabric.is_global_zero:
+        if self.processes.first:
             (self.run.folder / "previews").mkdir(parents=True, exist_ok=True)
             write_preview(self.run.folder / "previews" / f"step_{self.step:06d}.png", preview)
-        self._keep_best(found)
+        self.found = _validation_numbers(entry)
+        self._keep_best(self.found)
 
     def _keep_best(self, found: dict[str, float]) -> None:
         score = found.get(self.raw.criterion)
@@ -244,58 +224,71 @@ class Engine:
 
     def _status(self, numbers: dict[str, float]) -> str:
         terms = [f"{name.split('/')[1]} {value:.4g}" for name, value in numbers.items() if not name.startswith("grad")]
-        checked = [row for row in self.history if any(name.startswith("validation/") for name in row)]
-        if checked and self.raw.criterion:
-            value = checked[-1].get(f"validation/{self.raw.criterion}")
-            terms += [f"validation {self.raw.criterion} {value:.4g}"] if value is not None else []
+        if self.raw.criterion in self.found:
+            terms.append(f"validation {self.raw.criterion} {self.found[self.raw.criterion]:.4g}")
         return ", ".join(terms)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        if not self.fabric.is_global_zero:
+        others = self.processes.gathered(self._own_state())
+        if not self.processes.first:
             return
         content = {
-            "system": self.raw.name, "settings": self.settings.as_dict(), "steps": self.run.steps,
-            "seed": self.run.seed, "step": self.step, "weights": self.raw.state_dict(), "average": self.average.values,
+            **self._identity(), "step": self.step, "weights": self.raw.state_dict(), "average": self.average.values,
             "optimizers": {turn: optimizer.state_dict() for turn, optimizer in self.optimizers.items()},
-            "pool": self.pool.images, "sampler": self.sampler.state(), "torch": torch.get_rng_state(),
-            "best": self.best, "stale": self.stale, "slowdown": self.slowdown, "history": self.history,
-            "alerts": self.alerts,
+            "sampler": self.sampler.state(), "best": self.best, "stale": self.stale, "slowdown": self.slowdown,
+            "history": self.history, "alerts": self.alerts, **others[0], "others": others[1:],
         }
-        if self.fabric.device.type == "cuda":
-            content["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
         save_checkpoint(self.run.folder / "checkpoint.pt", content)
         write_history(self.run.folder, self.history, self.losses)
 
+    def _identity(self) -> dict:
+        return {"system": self.raw.name, "settings": self.settings.as_dict(), "steps": self.run.steps,
+                "seed": self.run.seed}
+
+    def _own_state(self) -> dict:
+        """What is another in every process: past fakes and random numbers."""
+        state = {"pool": self.pool.images, "torch": torch.get_rng_state()}
+        if self.fabric.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
+        if self.processes.alone:
+            return state
+        return state | {"pool": {name: [image.cpu() for image in images] for name, images in self.pool.images.items()}}
+
     def load(self, content: dict) -> None:
         """Take up a checkpoint. Raises CheckpointError when it belongs to another run."""
-        mine = {"system": self.raw.name, "settings": self.settings.as_dict(), "steps": self.run.steps,
-                "seed": self.run.seed}
-        for name, value in mine.items():
-            then = content.get(name)
-            if then != value:
-                if isinstance(then, dict):
-                    changed = sorted(key for key in {**then, **value} if then.get(key) != value.get(key))
-                    name, then, value = (", ".join(part) for part in (
-                        changed, [str(then.get(key)) for key in changed], [str(value.get(key)) for key in changed]))
-                raise CheckpointError(
-                    f"The checkpoint in {self.run.folder} was made with other {name} ({then}, not {value}): give the "
-                    "same as then, or start without --resume."
-                )
+        check_same_run(self.run.folder, content, self._identity())
         self.raw.load_state_dict(content["weights"])
         self.average.values = content["average"]
         for name, value in self.raw.state_dict().items():
             self.average.values[name] = self.average.values[name].to(value.device)
         for turn, optimizer in self.optimizers.items():
             optimizer.load_state_dict(content["optimizers"][turn])
-        self.pool.images = {
-            name: [image.to(self.fabric.device) for image in images] for name, images in content["pool"].items()
-        }
         self.sampler.restore(content["sampler"])
-        torch.set_rng_state(content["torch"])
-        if "cuda" in content and self.fabric.device.type == "cuda":
-            torch.cuda.set_rng_state(content["cuda"], self.fabric.device)
         for name in ("step", "best", "stale", "slowdown", "history", "alerts"):
             setattr(self, name, content[name])
+        self._load_own_state([content, *content.get("others", ())])
+        validations = [row for row in self.history if any(name.startswith("validation/") for name in row)]
+        self.found = _validation_numbers(validations[-1]) if validations else {}
         self.losses.start_over()
+
+    def _load_own_state(self, states: list[dict]) -> None:
+        """Of this process; where there were fewer then, it starts without past fakes and with new random numbers."""
+        rank = self.processes.share.rank
+        if rank >= len(states):
+            self.pool.images = {}
+            self._seed(self.run.seed + self.step)
+            return
+        own = states[rank]
+        self.pool.images = {
+            name: [image.to(self.fabric.device) for image in images] for name, images in own["pool"].items()
+        }
+        torch.set_rng_state(own["torch"])
+        if "cuda" in own and self.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda"], self.fabric.device)
+
+
+def _validation_numbers(row: dict[str, float]) -> dict[str, float]:
+    """Those of a row of the history that `validated` has measured, without the family's name."""
+    return {name.split("/", 1)[1]: value for name, value in row.items() if name.startswith("validation/")}

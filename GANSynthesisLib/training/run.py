@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import shutil
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from GANSynthesisLib.devices import choose_device
 from GANSynthesisLib.models import Card, Model, load_model, save_model
 from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress, never, silent
 from GANSynthesisLib.systems import build_system, system_class
 from GANSynthesisLib.systems.base import System
+from GANSynthesisLib.training.allocation import freed_memory_kept
 from GANSynthesisLib.training.cards import training_card
 from GANSynthesisLib.training.cases import Case, DataError, find_cases, split_subjects
 from GANSynthesisLib.training.checkpoint import load_checkpoint
 from GANSynthesisLib.training.engine import Alert, Engine, Run
-from GANSynthesisLib.training.patches import PatchSampler, check_roles, load_case
+from GANSynthesisLib.training.features import lend_features
+from GANSynthesisLib.training.patches import PatchSampler, check_roles
+from GANSynthesisLib.training.prepared import FOLDER as PREPARED
+from GANSynthesisLib.training.prepared import prepared_cases
+from GANSynthesisLib.training.processes import Processes, launched_fabric
 from GANSynthesisLib.training.unfinished import ENDING
 
 __all__ = ["Alert", "Cancelled", "run_folder", "train"]
@@ -62,9 +68,10 @@ def train(
     train on. With `resume` a run goes on from its last checkpoint; on a CPU it ends
     with the same bits as an uninterrupted one. Raises SettingsError, DataError, CheckpointError (before any work),
     Alert (training broke down), Cancelled.
-    """
-    from lightning_fabric import Fabric
 
+    Started by torchrun or srun, all processes together train the one model: `batch` patches per turn are shared among
+    them, and the first process reports and writes. The folder of `output` must be one that all of them see.
+    """
     output = Path(output)
     if output.suffix != ".safetensors":
         raise DataError(f"The model file {output} must end in .safetensors.")
@@ -74,13 +81,18 @@ def train(
         raise DataError(f"seed is {seed}: give a whole number from 0 on.")
     if precision not in PRECISIONS:
         raise DataError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
-    accelerator, index = choose_device(device)
     chosen = system_class(system_name)
     parsed = chosen.Settings.parse(settings or {})
+    fabric = launched_fabric(device, PRECISIONS[precision])
+    processes = Processes(fabric)
+    if parsed.batch % processes.share.count:
+        raise DataError(f"batch is {parsed.batch}, for {processes.share.count} processes together: set batch to a "
+                        f"multiple of {processes.share.count}.")
     torch.manual_seed(seed)
     system = build_system(system_name, parsed.as_dict())
     if initial is not None:
         _take_weights(system, initial if isinstance(initial, Model) else load_model(initial))
+    features = lend_features(system)
     optional = tuple(role for role in chosen.optional_roles if role not in system.roles)
     found = find_cases(data, system.roles, optional, system.paired, system.advice)
     found = [case for case in found if case.name not in leave_out]
@@ -89,59 +101,63 @@ def train(
     if not system.paired:
         _forget_unwanted_labels(found, system)
     training, held_out = split_subjects(found, parsed.validation_fraction, seed)
-    say = progress or silent
-    loaded, kept = _read_cases(training, held_out, system, say)
-    check_roles(loaded, system)
-
     folder = run_folder(output)
-    fabric = Fabric(accelerator=accelerator, devices=index, precision=PRECISIONS[precision])
-    fabric.launch()
-    sampler = PatchSampler(loaded, system, seed + 7919 * fabric.global_rank)
-    batches = PatchSampler(kept, system, seed).validation_batches(fabric.device) if kept else []
-    started = time.monotonic()
-    first = 0
+    say, tell = (progress or silent, log or _unheard) if processes.first else (silent, _unheard)
 
-    def report(step: int, text: str) -> None:
-        left = (time.monotonic() - started) / max(step - first, 1) * (steps - step)
-        say(step / steps, f"step {step}/{steps}, {_clock(left)} left: {text}")
+    def reading(number: int) -> None:
+        say(0.0, f"reading case {number + 1} of {math.ceil(len(found) / processes.share.count)}")
 
-    run = Run(folder, steps, seed, report, cancelled or never, log or (lambda line: None))
-    engine = Engine(system, sampler, batches, fabric, run)
-    data_hash = _data_hash(found)
+    with prepared_cases([*training, *held_out], system, folder, processes, reading) as cases, freed_memory_kept():
+        loaded, kept = cases[: len(training)], cases[len(training) :]
+        check_roles(loaded, system)
+        if features:
+            features.network.to(fabric.device)
+        sampler = PatchSampler(loaded, system, seed, processes.share)
+        batches = PatchSampler(kept, system, seed).validation_batches(fabric.device) if kept else []
+        started = time.monotonic()
+        first = 0
 
-    def describe() -> Card:
-        return training_card(
-            system, output, loaded=loaded, validation=kept, engine=engine, subjects=_subjects(training),
-            held_out=_subjects(held_out), data_hash=data_hash, precision=precision,
-            machine=f"{platform.machine()} {fabric.device.type}", changes=card or {},
-        )
+        def report(step: int, text: str) -> None:
+            left = (time.monotonic() - started) / max(step - first, 1) * (steps - step)
+            say(step / steps, f"step {step}/{steps}, {_clock(left)} left: {text}")
 
-    describe()  # a field that no card takes must stop the run before it starts, not when it is finished
-    if not resume and folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint.pt"
-    if resume and checkpoint.exists():
-        engine.load(load_checkpoint(checkpoint))
-        first = engine.step
-        say(first / steps, f"resumed at step {first}")
-    else:
-        engine.save()
-    weights = engine.train()
-    if not fabric.is_global_zero:
-        return output
-    save_model(output, system.deployed_state(weights), describe())
-    say(1.0, f"wrote {output}")
+        run = Run(folder, steps, seed, report, cancelled or never, tell)
+        engine = Engine(system, sampler, batches, fabric, run)
+        data_hash = _data_hash(found) if processes.first else ""
+
+        def describe() -> Card:
+            described = training_card(
+                system, output, loaded=loaded, validation=kept, engine=engine, subjects=_subjects(training),
+                held_out=_subjects(held_out), data_hash=data_hash, precision=precision,
+                machine=f"{platform.machine()} {fabric.device.type}", changes=card or {},
+            )
+            return features.noted(described) if features else described
+
+        describe()  # a field that no card takes must stop the run before it starts, not when it is finished
+        checkpoint = folder / "checkpoint.pt"
+        if processes.any(resume and checkpoint.exists()):
+            engine.load(load_checkpoint(checkpoint))
+            first = engine.step
+            say(first / steps, f"resumed at step {first}")
+        else:
+            if processes.first:
+                _clear(folder)
+            engine.save()
+        with closing(sampler):
+            weights = engine.train()
+    if processes.first:
+        save_model(output, system.deployed_state(weights), describe())
+        say(1.0, f"wrote {output}")
     return output
 
 
-def _read_cases(training: list[Case], held_out: list[Case], system: System, say: Progress):
-    """The cases in memory, those for training and those for validation."""
-    loaded, count = [], len(training) + len(held_out)
-    for case in (*training, *held_out):
-        say(0.0, f"reading case {len(loaded) + 1} of {count}")
-        loaded.append(load_case(case, system))
-    return loaded[: len(training)], loaded[len(training) :]
+def _clear(folder: Path) -> None:
+    """Remove an older run, but not the cases that were prepared for this one."""
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != PREPARED:
+            shutil.rmtree(path)
+        elif path.name != PREPARED:
+            path.unlink()
 
 
 def _take_weights(system: System, model: Model) -> None:
@@ -180,6 +196,10 @@ def _data_hash(cases: list[Case]) -> str:
                 digest.update(f"{case.name}/{role}".encode())
                 digest.update(np.frombuffer(path.read_bytes(), np.uint8))
     return digest.hexdigest()
+
+
+def _unheard(line: str) -> None:
+    """For a log that nobody keeps."""
 
 
 def _clock(seconds: float) -> str:

@@ -27,11 +27,11 @@ class Average:
     def update(self, system: nn.Module, step: int) -> None:
         # Early on the average forgets faster, so that it does not drag the random start along.
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in system.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.values[name].lerp_(value.to(self.values[name].dtype), 1 - decay)
-            else:
-                self.values[name].copy_(value)
+        pairs = [(self.values[name], value) for name, value in system.state_dict().items()]
+        torch._foreach_lerp_(*zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True), 1 - decay)
+        for kept, value in pairs:
+            if not kept.is_floating_point():
+                kept.copy_(value)
 
 
 class ImagePool:

@@ -2,6 +2,8 @@
 
     python Testing/Benchmarks/bench.py [--data DIR] [--labels DIR] [--output bench.json]
 
+BENCH=full in the environment adds those that take very long.
+
 bench.json is a list of entries: name, ours, peer, ratio (ours / peer), unit, note. The note names the peer and says
 whether higher or lower is better. What was left out, and why, is said at the end. The scripts beside this one run one
 benchmark alone, and take other models.
@@ -10,16 +12,23 @@ benchmark alone, and take other models.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import between_patients
 import brain_registration
 import geometry
+import growth
+import inference
 import mr_trus
 import panel
+import radiographs
+import reconstruction
 import segmentation_loss
 import synthesis
+import synthesis_registration
+import training
 from command import REFUSALS, ROOT, parser
 
 from GANSynthesisLib.files import replaced_whole
@@ -38,9 +47,16 @@ def main() -> int:
         "brain registration": lambda: brain_registration.measure(data, device=device),
         "between patients": lambda: between_patients.measure(data, chosen.labels, device=device),
         "MR to ultrasound": lambda: mr_trus.measure(data, device=device),
+        "radiographs": lambda: radiographs.measure(device=device),
+        "reconstruction": lambda: reconstruction.measure(data, device=device),
         "geometry": lambda: geometry.measure(device=device),
+        "inference": inference.measure,
         "panel": panel.measure,
+        "training": training.measure,
     }
+    if os.environ.get("BENCH") == "full":
+        benchmarks["growth"] = growth.measure
+        benchmarks["registration by translation"] = lambda: synthesis_registration.measure(data, device=device)
     entries, missing = [], {}
     for name, measure in benchmarks.items():
         print(f"measuring: {name}", file=sys.stderr, flush=True)
