@@ -202,7 +202,7 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
     def models(self, task=None):
         """Models that are installed, shipped ones first.
 
-        task: "synthesize", "segment", "register" or "generate"; without it, all models.
+        task: "synthesize", "segment", "register", "reconstruct" or "generate"; without it, all models.
 
             for model in logic.models("synthesize"):
                 print(model.card.name, "-", model.card.title)
@@ -277,6 +277,23 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
         if applyTransform:
             movingVolume.SetAndObserveTransformNodeID(nodes["transform"].GetID())
         return nodes["transform"], nodes.get("warped")
+
+    def reconstruct(
+        self, inputVolume, model, outputVolume=None, *, inputs=None, region=None,
+        device="auto", precision="32", tile=None, seed=0, progress=None, cancelled=None,
+    ):  # fmt: skip
+        """Volume of finer voxels, from the first to the last voxel of the input; returns its node.
+
+        The slices of a volume of thick slices are among those of the result, unchanged. inputs, region: as for
+        `synthesize`.
+
+            thin = logic.reconstruct(slicer.util.getNode("T2"), logic.models("reconstruct")[0])
+        """
+        from GANSynthesisLib.mrml import Request
+
+        options = dict(device=device, precision=precision, tile=tile, seed=seed)
+        request = Request.of("reconstruct", model, inputVolume, inputs, {None: outputVolume}, region=region)
+        return self._firstNode(request.write(self._results(request, options, progress, cancelled)))
 
     def landmarkErrors(self, fixedMarkups, movingMarkups, transform):
         """How far apart a registration's transform node leaves landmarks placed in both volumes.

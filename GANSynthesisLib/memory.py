@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from GANSynthesisLib.card import Card
 from GANSynthesisLib.grid import Grid
 
+_WORKING = 24  # bytes per voxel of the working grid: images, accumulators and weights
+_GPU = 256 << 20  # bytes of the networks and of the smallest window, on a GPU
 _PROCESS = 400 << 20  # bytes of a worker with its imports and networks, before any image
 _UNKNOWN = 4 << 30  # of systems that do not tell
 
@@ -38,9 +40,17 @@ def needed_bytes(card: Card, grids: Iterable[Grid]) -> int:
     """
     total = _PROCESS
     for grid in grids:
-        working = grid.with_spacing(card.spacing).shape if card.task != "register" else card.shape
-        total += 28 * math.prod(grid.shape) + 24 * math.prod(working)
+        total += 28 * math.prod(grid.shape) + _working_bytes(card, grid)
     return total
+
+
+def needed_gpu_bytes(card: Card, grids: Iterable[Grid]) -> int:
+    """About what it takes at least on a GPU: the working grids there, and the smallest windows."""
+    return _GPU + sum(_working_bytes(card, grid) for grid in grids)
+
+
+def _working_bytes(card: Card, grid: Grid) -> int:
+    return _WORKING * math.prod(card.shape if card.task == "register" else grid.with_spacing(card.spacing).shape)
 
 
 def _free_windows() -> int:

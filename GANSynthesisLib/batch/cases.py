@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,8 +12,10 @@ from GANSynthesisLib.card import Card, ModelError
 from GANSynthesisLib.dicom import is_dicom
 from GANSynthesisLib.files import ENDINGS
 from GANSynthesisLib.presentation import output_ports
+from GANSynthesisLib.steps import run_through
 from GANSynthesisLib.training.cases import role_folder
 
+STEP = 100  # cases or files that are looked at in one step
 SNIFFED = 5  # files of a folder that are looked at to find out whether it holds DICOM slices
 
 
@@ -61,6 +64,13 @@ def find_batch_cases(card: Card, folder, outputs: Sequence[str] | None = None) -
     and has one image named after each role. A case that lacks an image or has two for one role is listed with its
     problem. Raises BatchError where nothing is found, ModelError as `wanted_outputs`.
     """
+    return run_through(finding_batch_cases(card, folder, outputs))
+
+
+def finding_batch_cases(
+    card: Card, folder, outputs: Sequence[str] | None = None
+) -> Generator[None, None, list[BatchCase]]:
+    """The same in steps of `STEP` files, for those who must not wait."""
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise BatchError(f"There is no input folder {folder}: give the folder that holds the cases.")
@@ -70,45 +80,50 @@ def find_batch_cases(card: Card, folder, outputs: Sequence[str] | None = None) -
         missing = next(role for role in roles if role not in folders)
         raise BatchError(f"The folder {folder} has a subfolder for {next(iter(folders))} but none for {missing}: "
                          f"add the subfolder '{missing}' with images of the same names.")
-    found = _cases_of_role_folders(folders) if folders else {}
+    found = (yield from _cases_of_role_folders(folders)) if folders else {}
     if not folders and len(roles) == 1:
-        found = {name: {roles[0]: images} for name, images in _images(folder).items()}
+        found = {name: {roles[0]: images} for name, images in (yield from _images(folder)).items()}
     if not folders and not found:
-        found = _cases_of_case_folders(folder, roles)
+        found = yield from _cases_of_case_folders(folder, roles)
     if not found:
         raise BatchError(f"The folder {folder} has no cases for the model '{card.name}': {_layouts(roles)}.")
     return [_case(name, roles, found[name]) for name in sorted(found)]
 
 
-def _cases_of_role_folders(folders: dict[str, Path]) -> dict[str, dict[str, list[Path]]]:
+def _cases_of_role_folders(folders: dict[str, Path]):
     found: dict[str, dict[str, list[Path]]] = {}
     for role, folder in folders.items():
-        for name, images in _images(folder).items():
+        for name, images in (yield from _images(folder)).items():
             found.setdefault(name, {})[role] = images
     return found
 
 
-def _cases_of_case_folders(folder: Path, roles: Sequence[str]) -> dict[str, dict[str, list[Path]]]:
+def _cases_of_case_folders(folder: Path, roles: Sequence[str]):
     found = {}
-    for path in sorted(folder.iterdir()):
+    for number, path in enumerate(sorted(folder.iterdir()), start=1):
         if path.is_dir() and not path.name.startswith("."):
-            images = {role: files for role, files in _images(path).items() if role in roles}
+            images = {role: files for role, files in (yield from _images(path)).items() if role in roles}
             if images:
                 found[path.name] = images
+        if number % STEP == 0:
+            yield
     return found
 
 
-def _images(folder: Path) -> dict[str, list[Path]]:
+def _images(folder: Path) -> Generator[None, None, dict[str, list[Path]]]:
     """Name without ending -> images directly in the folder: one, unless two files differ in nothing but the ending."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        ending = next((each for each in ENDINGS if path.name.lower().endswith(each)), "")
-        if path.is_dir() and _holds_dicom(path):
-            found.setdefault(path.name, []).append(path)
-        elif ending and path.is_file():
-            found.setdefault(path.name[: -len(ending)], []).append(path)
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for number, entry in enumerate(entries, start=1):
+        if not entry.name.startswith("."):
+            ending = next((each for each in ENDINGS if entry.name.lower().endswith(each)), "")
+            if entry.is_dir() and _holds_dicom(folder / entry.name):
+                found.setdefault(entry.name, []).append(folder / entry.name)
+            elif ending and entry.is_file():
+                found.setdefault(entry.name[: -len(ending)], []).append(folder / entry.name)
+        if number % STEP == 0:
+            yield
     return found
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from GANSynthesisLib.batch.plan import BatchPlan, plan_batch
+from GANSynthesisLib.batch.plan import BatchPlan
 from GANSynthesisLib.batch.record import RECORD_NAME, BatchRecord, read_record
 from GANSynthesisLib.jobs import Job, Worker
-from GANSynthesisLib.models import load_model
 
+_EVERY = 0.5  # seconds between two looks at the record: with thousands of cases one takes some 20 ms
 CANCEL_GRACE = 10.0  # seconds in which a stopped case may finish writing: ended earlier, it would leave half a file
 WORK = "batch"
 
@@ -29,12 +29,15 @@ def rows_of(plan: BatchPlan) -> list[Row]:
 
 
 class FolderBatch:
-    """A plan carried out by a worker. `advance()` is to be called from a timer until `finished`."""
+    """A plan carried out by a worker. `advance()` is to be called from a timer until `finished`.
+
+    rows: of the cases; changes: how often they have changed.
+    """
 
     def __init__(self, plan: BatchPlan, job: Job, seen: int | None = None):
         """seen: time (ns) of a record that is older than the job, to be passed over."""
-        self.plan, self.rows = plan, rows_of(plan)
-        self._job, self._seen = job, seen
+        self.plan, self.rows, self.changes = plan, rows_of(plan), 0
+        self._job, self._seen, self._next = job, seen, 0.0
         self.advance()
 
     @staticmethod
@@ -47,18 +50,6 @@ class FolderBatch:
         }  # fmt: skip
         older = _changed(plan)
         return FolderBatch(plan, worker.start(WORK, arguments, grace=CANCEL_GRACE), older)
-
-    @staticmethod
-    def of_job(job: Job) -> FolderBatch:
-        """A batch that somebody else has started. Raises ValueError where its folders or its model are gone."""
-        given = job.arguments
-        plan = plan_batch(load_model(Path(given["model"])), given["input_folder"], given["output_folder"],
-                          **given["options"])
-        return FolderBatch(plan, job)
-
-    @property
-    def device(self) -> str:
-        return self._job.arguments["device"]
 
     @property
     def state(self) -> str:
@@ -91,8 +82,12 @@ class FolderBatch:
         self._job.cancel()
 
     def advance(self) -> None:
-        """Take note of what has changed."""
-        changed, finished = _changed(self.plan), self._job.finished
+        """Take note of what has changed; the record is looked at now and then, and at the end."""
+        finished = self._job.finished
+        if not finished and time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY
+        changed = _changed(self.plan)
         if changed != self._seen:
             try:
                 record = read_record(self.plan.output_folder)
@@ -100,10 +95,12 @@ class FolderBatch:
                 record = None  # not ours any more: the states stay as they were last seen
             if record is not None:
                 self.rows = [_row(row.name, record) for row in self.rows if row.name in record.cases]
+                self.changes += 1
             self._seen = changed
         if finished:
             for row in self.rows:  # of a worker that was ended in the middle
                 row.state = "waiting" if row.state == "running" else row.state
+            self.changes += 1
 
 
 def _changed(plan: BatchPlan) -> int | None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from GANSynthesisLib.batch.cases import BatchCase, BatchError, find_batch_cases, wanted_outputs
+from GANSynthesisLib.batch.cases import STEP, BatchCase, BatchError, finding_batch_cases, wanted_outputs
 from GANSynthesisLib.batch.record import RECORD_NAME, BatchRecord, CaseRecord, described_inputs, read_record
 from GANSynthesisLib.card import Card
 from GANSynthesisLib.models import Model
 from GANSynthesisLib.options import check_options
+from GANSynthesisLib.steps import run_through
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """Cases with the record of what is done of them; `run.run_batch` does the rest.
 
-    outdated: files of an earlier batch that are removed when this one starts.
+    outdated: names of files of an earlier batch that are removed when this one starts.
     """
 
     model: Model
@@ -25,7 +27,7 @@ class BatchPlan:
     output_folder: Path
     cases: list[BatchCase]
     record: BatchRecord
-    outdated: tuple[Path, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     @property
     def remaining(self) -> list[BatchCase]:
@@ -54,26 +56,44 @@ def plan_batch(
     Raises BatchError, ModelError: no cases; the output folder lies in the input folder, holds a batch of another model
     or other settings, or files of these names that no batch has made.
     """
+    options = {"outputs": outputs, "precision": precision, "seed": seed, "optimize": optimize, "restart": restart}
+    return run_through(planning_batch(model, input_folder, output_folder, **options))
+
+
+def planning_batch(
+    model: Model, input_folder, output_folder, *, outputs: Sequence[str] | None = None, precision: str = "32",
+    seed: int = 0, optimize: int = 0, restart: bool = False,
+) -> Generator[None, None, BatchPlan]:  # fmt: skip
+    """The same as `plan_batch` in steps of `STEP` cases, for those who must not wait."""
     card, source, target = model.card, _resolved(input_folder), _resolved(output_folder)
     wanted = wanted_outputs(card, outputs)
     check_options(card, precision, optimize)
     _check_folders(source, target)
-    cases = find_batch_cases(card, source, wanted)
+    cases = yield from finding_batch_cases(card, source, wanted)
+    many = len(cases) > STEP
+    if many:
+        yield
     settings = {"outputs": list(wanted), "precision": precision, "seed": seed, "optimize": optimize}
     files = {case.name: output_files(card, case.name, wanted) for case in cases}
     _check_names(files)
-    earlier = read_record(target)
+    earlier, there = read_record(target), _names_in(target)
     if earlier is not None and not restart:
         _check_same(earlier, model, settings, target)
     recorded = {name for each in earlier.cases.values() for name in each.outputs.values()} if earlier else set()
     if not restart:
-        _check_unclaimed(files, recorded, target)
+        _check_unclaimed(files, there - recorded, target)
     before = {} if earlier is None or restart else earlier.cases
-    now = {case.name: _state(case, before.get(case.name), files[case.name], source, target) for case in cases}
+    if many:
+        yield
+    now = {}
+    for number, case in enumerate(cases, start=1):
+        now[case.name] = _state(case, before.get(case.name), files[case.name], source, there)
+        if number % STEP == 0:
+            yield
     # Results of cases that are no longer in the input folder stay, and stay recorded.
     record = BatchRecord(card.name, model.sha256, settings, str(source), {**before, **now})
     outdated = {name for case in cases for name in files[case.name].values() if now[case.name].state != "done"}
-    return BatchPlan(model, source, target, cases, record, tuple(target / name for name in sorted(outdated)))
+    return BatchPlan(model, source, target, cases, record, tuple(sorted(outdated & there)))
 
 
 def output_files(card: Card, case: str, outputs: Sequence[str]) -> dict[str, str]:
@@ -86,11 +106,11 @@ def output_files(card: Card, case: str, outputs: Sequence[str]) -> dict[str, str
     return {**names, "report": f"{case}.json"}
 
 
-def _state(case: BatchCase, earlier: CaseRecord | None, files: dict[str, str], source, target) -> CaseRecord:
+def _state(case: BatchCase, earlier: CaseRecord | None, files: dict[str, str], source, there: set[str]) -> CaseRecord:
     """As recorded where the images have not changed and the results of what is done are there, else waiting."""
     inputs = described_inputs(case, source)
     if earlier is not None and earlier.inputs == inputs:
-        whole = all((target / name).is_file() for name in files.values())
+        whole = there.issuperset(files.values())
         if earlier.state == "failed" or (earlier.state == "done" and whole and not case.problem):
             return earlier
     return CaseRecord("waiting", inputs, files)
@@ -98,6 +118,14 @@ def _state(case: BatchCase, earlier: CaseRecord | None, files: dict[str, str], s
 
 def _resolved(folder) -> Path:
     return Path(folder).expanduser().resolve()
+
+
+def _names_in(folder: Path) -> set[str]:
+    """Names of what is in a folder; none where it is not there. One listing is quicker than a question per file."""
+    try:
+        return set(os.listdir(folder))
+    except FileNotFoundError:
+        return set()
 
 
 def _check_folders(source: Path, target: Path) -> None:
@@ -128,9 +156,9 @@ def _check_same(earlier: BatchRecord, model: Model, settings: dict, target: Path
                      "or restart to do all cases anew.")
 
 
-def _check_unclaimed(files: dict[str, dict[str, str]], recorded: set[str], target: Path) -> None:
+def _check_unclaimed(files: dict[str, dict[str, str]], unclaimed: set[str], target: Path) -> None:
     for names in files.values():
         for name in names.values():
-            if name not in recorded and (target / name).exists():
+            if name in unclaimed:
                 raise BatchError(f"The output folder {target} holds {name}, which no batch has made: choose another "
                                  "folder, or restart to replace such files.")

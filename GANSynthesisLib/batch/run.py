@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 
 from GANSynthesisLib.batch.cases import BatchCase
+from GANSynthesisLib.batch.lock import locked
 from GANSynthesisLib.batch.plan import BatchPlan
 from GANSynthesisLib.batch.record import BatchRecord, CaseRecord
 from GANSynthesisLib.devices import torch_device
@@ -30,10 +31,15 @@ def run_batch(
 
     said(name of the case, its record) is called after every case. A case that cannot be done is recorded as failed,
     with one sentence, and the others go on. Raises Cancelled, the case at hand being left as it was before it;
-    DeviceError before any work; OSError where the record cannot be written.
+    DeviceError, and BatchError where another batch is writing into the folder, before any work; OSError where the
+    record cannot be written.
     """
-    progress, cancelled = progress or silent, cancelled or never
     torch_device(device)
+    with locked(plan.output_folder):
+        return _run(plan, device, progress or silent, cancelled or never, said)
+
+
+def _run(plan: BatchPlan, device: str, progress: Progress, cancelled: IsCancelled, said) -> BatchRecord:
     _clear(plan)
     plan.record.write(plan.output_folder)
     todo = plan.remaining
@@ -54,8 +60,8 @@ def run_batch(
 
 def _clear(plan: BatchPlan) -> None:
     """Remove what is about to be made anew, and what a batch that was ended from outside left half-written."""
-    for path in plan.outdated:
-        path.unlink(missing_ok=True)
+    for name in plan.outdated:
+        (plan.output_folder / name).unlink(missing_ok=True)
     for folder in plan.output_folder.glob(".writing-*"):
         shutil.rmtree(folder, ignore_errors=True)
 

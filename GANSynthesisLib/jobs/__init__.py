@@ -5,7 +5,7 @@ whose state, progress, result and error are looked at after `Worker.poll()`, whi
 an `exchange.Exchange`, a folder of `.npy` files that both sides map into memory.
 """
 
-from GANSynthesisLib.jobs.job import Job, JobError
+from GANSynthesisLib.jobs.job import Job, JobError, busy_sentence
 from GANSynthesisLib.jobs.worker import Worker, poll_all, stop_all, worker
 
-__all__ = ["Job", "JobError", "Worker", "poll_all", "stop_all", "worker"]
+__all__ = ["Job", "JobError", "Worker", "busy_sentence", "poll_all", "stop_all", "worker"]

@@ -1,4 +1,5 @@
-"""Volumes and transforms between processes: `.npy` files in a folder of one job, described by small JSON objects."""
+"""Volumes, transforms and surfaces between processes: `.npy` files in a folder of one job, described by small JSON
+objects."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ import numpy as np
 from GANSynthesisLib.grid import Grid
 from GANSynthesisLib.jobs.job import JobError
 from GANSynthesisLib.jobs.process import is_alive
+from GANSynthesisLib.steps import run_through
+from GANSynthesisLib.surfaces import Surface
 from GANSynthesisLib.transforms import SpatialTransform
 from GANSynthesisLib.volumes import Volume
 
@@ -49,17 +52,17 @@ class Exchange:
         """Remove the folder and everything in it; arrays that were read must not be used any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def write(self, value: Volume | SpatialTransform) -> dict[str, Any]:
+    def write(self, value: Volume | SpatialTransform | Surface) -> dict[str, Any]:
         """Write the value's arrays; gives the description that `read` takes."""
-        steps = self.writing(value)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+        return run_through(self.writing(value))
 
-    def writing(self, value: Volume | SpatialTransform) -> Generator[None, None, dict[str, Any]]:
+    def writing(self, value: Volume | SpatialTransform | Surface) -> Generator[None, None, dict[str, Any]]:
         """The same in steps of some milliseconds, for those who must not wait."""
+        if isinstance(value, Surface):
+            described = {"kind": "surface"}
+            for name in ("points", "triangles", "normals"):
+                described[name] = yield from self._writing_array(getattr(value, name))
+            return described
         if isinstance(value, Volume):
             file = yield from self._writing_array(value.voxels)
             return {"kind": "volume", "file": file, "ijk_to_ras": value.ijk_to_ras.tolist(), "unit": value.unit,
@@ -70,16 +73,19 @@ class Exchange:
             described["ijk_to_ras"] = value.grid.ijk_to_ras.tolist()
         return described
 
-    def read(self, described: dict[str, Any]) -> Volume | SpatialTransform:
+    def read(self, described: dict[str, Any]) -> Volume | SpatialTransform | Surface:
         """The value that was written, its arrays mapped read-only from the files."""
-        array = None
-        if described["file"]:
-            array = np.load(self.folder / Path(described["file"]).name, mmap_mode="r", allow_pickle=False)
+        if described["kind"] == "surface":
+            return Surface(*(self._mapped(described[name]) for name in ("points", "triangles", "normals")))
+        array = self._mapped(described["file"]) if described["file"] else None
         if described["kind"] == "volume":
             names = {int(key): name for key, name in described["label_names"].items()}
             return Volume(array, described["ijk_to_ras"], described["unit"], described["name"], names)
         grid = None if array is None else Grid(array.shape[1:], described["ijk_to_ras"])
         return SpatialTransform(described["matrix"], array, grid)
+
+    def _mapped(self, name: str) -> np.ndarray:
+        return np.load(self.folder / Path(name).name, mmap_mode="r", allow_pickle=False)
 
     def _writing_array(self, array: np.ndarray) -> Generator[None, None, str]:
         # The process is part of the name: both sides write into the folder.

@@ -15,6 +15,13 @@ class JobError(ValueError):
     """A job cannot be started, or it ended without a result; the message says why in one sentence."""
 
 
+def busy_sentence() -> str:
+    """Why a worker that has a job takes no other one, and what to do."""
+    from GANSynthesisLib.presentation import _  # here: a worker imports this file, and not Slicer for its words
+
+    return _("Another job is running: wait for it, or cancel it in its tab.")
+
+
 @dataclass
 class Job:
     """State of one job; only its `Worker` changes it.

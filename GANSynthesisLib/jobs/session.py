@@ -1,7 +1,7 @@
 """The worker's side: reads jobs from standard input, does them one after another, answers on standard output.
 
 Messages are JSON, one per line. To it: `run` and `cancel`. From it: `ready`, `alive` (every second), and about a job
-`progress`, `log`, `result`, `error`, `cancelled`. Whatever libraries print goes to standard error, the log.
+`taken`, `progress`, `log`, `result`, `error`, `cancelled`. Whatever libraries print goes to standard error, the log.
 """
 
 from __future__ import annotations
@@ -95,15 +95,17 @@ def _beat(channel: Channel) -> None:
 
 
 def _free_memory() -> dict[str, int]:
-    """Free bytes of the `host`, and of the `gpu` where one is in use."""
+    """Free bytes of the `host`, and of the `gpu` where one is in use: what torch keeps for the next run is free."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
         return {"host": free_host_bytes()}
-    return {"host": free_host_bytes(), "gpu": int(torch.cuda.mem_get_info()[0])}
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return {"host": free_host_bytes(), "gpu": int(torch.cuda.mem_get_info()[0]) + kept}
 
 
 def _run(message: dict[str, Any], channel: Channel, cancelled: set[int]) -> None:
     number, session = message["job"], Session(channel, message["job"], cancelled)
+    channel.send(type="taken", job=number)
     try:
         if session.cancelled():
             raise Cancelled("The job was stopped before it began.")

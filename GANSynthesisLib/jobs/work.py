@@ -8,4 +8,9 @@ WORK = {
     "inspect": "GANSynthesisLib.jobs.train:inspect_job",
     "evaluate": "GANSynthesisLib.jobs.evaluate:evaluate_job",
     "batch": "GANSynthesisLib.jobs.batch:batch_job",
+    "checkerboard": "GANSynthesisLib.jobs.looking:checkerboard_job",
+    "difference": "GANSynthesisLib.jobs.looking:difference_job",
+    "surfaces": "GANSynthesisLib.jobs.looking:surfaces_job",
+    "card": "GANSynthesisLib.jobs.files:card_job",
+    "case file": "GANSynthesisLib.jobs.files:case_file_job",
 }

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from GANSynthesisLib.jobs.job import Job, JobError
+from GANSynthesisLib.jobs.job import Job, JobError, busy_sentence
 from GANSynthesisLib.jobs.process import (
     close_pipes,
     end_process,
@@ -44,6 +44,7 @@ class Worker:
         self._last_words: list[str] = []
         self._silent, self._last_poll = 0.0, clock()
         self._cancel_sent = self._asked_to_end = None  # when
+        self._untaken: str | None = None  # the message of a job that a warm process has not yet begun
 
     @property
     def state(self) -> str:
@@ -58,7 +59,7 @@ class Worker:
     def start(self, work: str, arguments: dict, grace: float = 1.0) -> Job:
         """A new job of the kind `work` (see `jobs.work`). Raises `JobError` where it is busy or cannot be started."""
         if self.job is not None and not self.job.finished:
-            raise JobError("Another job is running: wait for it, or cancel it first.")
+            raise JobError(busy_sentence())
         if self._asked_to_end is not None:  # a canceled job's process is on its way out: the next one gets its own
             self._end_now()
         self._numbers += 1
@@ -68,8 +69,8 @@ class Worker:
         if self._process is None or self._process.poll() is not None:
             self._launch()
         self.job, self._cancel_sent = job, None
-        job.state = "running" if self._ready else "starting"
-        self._send_line(line)
+        self._untaken = line if self._ready else None
+        self._send_job(line)
         return job
 
     def poll(self) -> None:
@@ -120,6 +121,10 @@ class Worker:
         self._silent, self._last_poll, self._asked_to_end = 0.0, self._clock(), None
 
     # --- to the process
+
+    def _send_job(self, line: str) -> None:
+        self.job.state = "running" if self._ready else "starting"
+        self._send_line(line)
 
     def _send_line(self, line: str) -> None:
         self._outgoing += line.encode() + b"\n"
@@ -192,6 +197,8 @@ class Worker:
                 self.job.state = "running"
         elif kind == "alive":
             self.memory = message["memory"]
+        elif kind == "taken":
+            self._untaken = None
         elif self.job is not None and message["job"] == self.job.number and not self.job.finished:
             self._about_job(self.job, kind, message)
 
@@ -220,7 +227,15 @@ class Worker:
             self._log(self._heard_log.decode(errors="replace").rstrip())
         close_pipes(self._process)
         self._process, self._asked_to_end = None, None
-        self._fail(exit_words(code))
+        line, self._untaken = self._untaken, None
+        if line is None or self.state != "running":
+            self._fail(exit_words(code))
+            return
+        try:  # it was killed before it began the job: the next one takes it
+            self._launch()
+            self._send_job(line)
+        except JobError as error:
+            self.job.end("failed", error=str(error))
 
     def _give_up(self, words: str) -> None:
         self._end_now()

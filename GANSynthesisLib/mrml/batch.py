@@ -19,8 +19,8 @@ from GANSynthesisLib.mrml.training_data import scene_cases
 class SceneBatch:
     """What is planned of a folder, and after `start` its carrying out, by calls of `advance()` until `finished`.
 
-    rows: one per volume, in order of names. Results of models are no inputs; a volume that has a result of this model
-    counts as done. An error marks the row of its volume only.
+    rows: one per volume, in order of names; changes: how often they have changed. Results of models are no inputs; a
+    volume that has a result of this model counts as done. An error marks the row of its volume only.
     """
 
     def __init__(self, model: Model, item: int, restart: bool = False):
@@ -36,7 +36,7 @@ class SceneBatch:
             raise BatchError("This folder holds nothing but results of models: choose one with other volumes.")
         made = {} if restart else _results(model)
         self._model, self._ids = model, [node.GetID() for node in nodes]
-        self.rows = [_planned(node, made) for node in nodes]
+        self.rows, self.changes = [_planned(node, made) for node in nodes], 0
         self._worker = self._options = self._job = None
         self._current, self._todo, self._began, self._cancelled = 0, 0, 0.0, False
         self.error = ""
@@ -102,12 +102,14 @@ class SceneBatch:
             row.state = "waiting" if self._job.state == "cancelled" else self._job.state
             row.message = self._job.error or names
             self._job = None
+            self.changes += 1
 
     def _begin_next(self) -> None:
         if self._worker.state != "idle":
             return  # somebody else's turn: this batch goes on after it
         self._current = next(index for index, row in enumerate(self.rows) if row.state == "waiting")
         row, node = self.rows[self._current], slicer.mrmlScene.GetNodeByID(self._ids[self._current])
+        self.changes += 1
         if node is None:
             row.state, row.message = "failed", f"'{row.name}' is no longer in the scene."
             return

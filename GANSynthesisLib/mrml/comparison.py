@@ -1,15 +1,19 @@
-"""Looking at an input and a result together: volumes that show both, made where the user asks for them."""
+"""Looking at an input and a result together: volumes that show both, made by a worker where the user asks for them."""
 
-import numpy as np
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
 import slicer
 import vtk
 
-from GANSynthesisLib.intensity import sampled
+from GANSynthesisLib.jobs import Worker
+from GANSynthesisLib.jobs.exchange import Exchange
 from GANSynthesisLib.mrml.inputs import volume_from_node
 from GANSynthesisLib.mrml.outputs import volume_to_node
-from GANSynthesisLib.volumes import Grid, Volume, resample
-
-_SQUARE_MM = 20.0
+from GANSynthesisLib.mrml.worker_job import ALONE, WorkerJob
+from GANSynthesisLib.volumes import Grid
 
 
 def on_grid_of(node, other) -> bool:
@@ -23,57 +27,44 @@ def _grid(node) -> Grid:
     return Grid(node.GetImageData().GetDimensions()[::-1], slicer.util.arrayFromVTKMatrix(matrix))
 
 
-def checkerboard(first, second):
-    """New volume node on the grid of `first`: its intensities and those of `second` in alternating blocks of 2 cm.
+class FusionJob(WorkerJob):
+    """As `WorkerJob`; node: once it is done, a new volume node that shows two others, on the grid of the first."""
 
-    Both are scaled to their own range (1 to 99 %), because they are of different kinds.
-    """
-    one, other = _on_one_grid(first, second)
-    blocks = [index * step // _SQUARE_MM
-              for index, step in zip(np.indices(one.shape, sparse=True), one.spacing[::-1], strict=True)]
-    of_first = sum(blocks) % 2
-    name = f"{first.GetName()} and {second.GetName()} [checkerboard]"
-    return volume_to_node(one.with_voxels(np.where(of_first == 0, _scaled(one), _scaled(other)), name=name, unit=""),
-                          like=first)
+    def __init__(self, first, second, worker: Worker):
+        """Raises `JobError` where the worker is busy."""
+        super().__init__(worker)
+        self.node, self._first, self._second = None, first, second
 
-
-def difference(result, reference):
-    """New volume node on the grid of `reference`: the result less the reference, with a window around zero.
-
-    In the unit of the two where it is the same known one, else both scaled to their own range (1 to 99 %).
-    """
-    one, other = _on_one_grid(reference, result)
-    if one.unit and one.unit == other.unit:
-        values, unit = other.voxels.astype(np.float32) - one.voxels.astype(np.float32), one.unit
-    else:
-        values, unit = _scaled(other) - _scaled(one), ""
-    name = f"{result.GetName()} [difference from {reference.GetName()}]"
-    reach = float(np.percentile(np.abs(values), 99)) or 1.0
-    node = volume_to_node(one.with_voxels(values, name=name, unit=unit), like=result)
-    node.GetDisplayNode().SetAutoWindowLevel(False)  # a unit of HU would have brought a preset of CT
-    node.GetDisplayNode().SetWindowLevel(2 * reach, 0)
-    return node
+    def _handed_over_both(self, exchange: Exchange):
+        described = {}
+        for name, node in (("first", self._first), ("second", self._second)):
+            yield ALONE
+            described[name] = yield from self._handed_over(volume_from_node(node), exchange)
+        return described
 
 
-def show_3d(node) -> None:
-    """Show a segmentation as surfaces, or a volume by volume rendering, in the 3D views."""
-    if node.IsA("vtkMRMLSegmentationNode"):
-        node.CreateClosedSurfaceRepresentation()
-        node.GetDisplayNode().SetVisibility3D(True)
-        return
-    logic = slicer.modules.volumerendering.logic()
-    display = logic.GetFirstVolumeRenderingDisplayNode(node) or logic.CreateDefaultVolumeRenderingNodes(node)
-    display.SetVisibility(True)
+class CheckerboardJob(FusionJob):
+    """The intensities of two volume nodes in alternating blocks (see `fusion.checkerboard`)."""
+
+    def _asked(self, exchange: Exchange):
+        return "checkerboard", (yield from self._handed_over_both(exchange))
+
+    def _received(self, answer: dict[str, Any], exchange: Exchange) -> None:
+        name = f"{self._first.GetName()} and {self._second.GetName()} [checkerboard]"
+        window = {"kind": "window", "lower": 0.0, "upper": 1.0}
+        self.node = volume_to_node(replace(exchange.read(answer), name=name), like=self._first, intensity=window)
 
 
-def _on_one_grid(first, second) -> tuple[Volume, Volume]:
-    one, other = volume_from_node(first), volume_from_node(second)
-    if not other.grid.same_as(one.grid):
-        other = resample(other, one.grid)
-    return one, other
+class DifferenceJob(FusionJob):
+    """The second node less the first (see `fusion.difference`), with a window around zero."""
 
+    def _asked(self, exchange: Exchange):
+        return "difference", (yield from self._handed_over_both(exchange))
 
-def _scaled(volume: Volume) -> np.ndarray:
-    """Float32 in 0 … 1 from the 1st to the 99th percentile of a sample of the voxels."""
-    low, high = np.percentile(sampled(volume.voxels, 500_000), (1, 99))
-    return np.clip((volume.voxels.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    def _received(self, answer: dict[str, Any], exchange: Exchange) -> None:
+        name = f"{self._second.GetName()} [difference from {self._first.GetName()}]"
+        window = {"kind": "window", "lower": -answer["reach"], "upper": answer["reach"]}
+        volume = replace(exchange.read(answer["volume"]), name=name)
+        self.node = volume_to_node(volume, like=self._second, intensity=window)
+        self.node.GetDisplayNode().SetAutoWindowLevel(False)  # a unit of HU would have brought a preset of CT
+        self.node.GetDisplayNode().SetWindowLevel(2 * answer["reach"], 0)

@@ -1,6 +1,7 @@
 """Evaluation in the scene: result, reference, mask and landmark nodes -> numbers -> table, plots and error map."""
 
 import json
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -28,8 +29,10 @@ from GANSynthesisLib.mrml.plots import (
     difference_colors,
     fill_table,
 )
+from GANSynthesisLib.mrml.worker_job import ALONE
 from GANSynthesisLib.progress import never, silent
-from GANSynthesisLib.volumes import VolumeError
+from GANSynthesisLib.steps import run_through
+from GANSynthesisLib.volumes import Volume, VolumeError
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,12 @@ class Written:
 class Evaluation:
     """What is compared. Make it with `Evaluation.of`, which raises before any work when something does not fit.
 
-    nodes: role -> node. result, reference: Volume, or layers of a segmentation; None where only landmarks are given.
-    mask: layers, "body", or None. landmarks: their errors, or None.
+    nodes: role -> node. body: whether images are compared only where the reference shows something. landmarks: their
+    errors, or None. Voxels stay in the nodes until they are read.
     """
 
     nodes: dict
-    result: object = None
-    reference: object = None
-    mask: object = None
+    body: bool = False
     landmarks: LandmarkErrors | None = None
 
     @staticmethod
@@ -64,8 +65,7 @@ class Evaluation:
 
         mask: segmentation or label map node, in which images are compared; "body", where the reference shows
         something; None, everywhere. transform: of the registration that is to bring the moving landmarks to the fixed
-        ones.
-        Everything is copied from the nodes here. Raises VolumeError.
+        ones. Raises VolumeError where nodes do not go together; what is wrong with voxels is found when they are read.
         """
         nodes = {"result": result, "reference": reference, "mask": None if isinstance(mask, str) else mask,
                  "fixed landmarks": fixed_landmarks, "moving landmarks": moving_landmarks,
@@ -80,17 +80,20 @@ class Evaluation:
         if marks is not None and result is None and reference is None:
             return Evaluation(nodes, landmarks=marks)
         _check_pair(result, reference, mask)
-        if has_labels(result):
-            layers = [labels_from_node(node, role) for node, role in ((result, "result"), (reference, "reference"))]
-            return Evaluation(nodes, *layers, landmarks=marks)
-        volumes = [volume_from_node(node, role=role) for node, role in ((result, "result"), (reference, "reference"))]
-        inside = labels_from_node(mask, "mask") if mask is not None and not isinstance(mask, str) else mask
-        return Evaluation(nodes, *volumes, inside, marks)
+        return Evaluation(nodes, mask == "body", marks)
 
     @property
     def has_images(self) -> bool:
         """Whether there is anything beside landmarks to compare."""
-        return self.result is not None
+        return "result" in self.nodes
+
+    def read(self, role: str) -> Volume | list[Volume] | str | None:
+        """What `compare` takes for `result`, `reference` or `mask`, copied from its node: a volume, layers of a
+        segmentation, "body" or None. Raises VolumeError naming a node that cannot be used."""
+        if role not in self.nodes:
+            return "body" if role == "mask" and self.body else None
+        read = labels_from_node if has_labels(self.nodes[role]) else volume_from_node
+        return read(self.nodes[role], role=role)
 
     @property
     def name(self) -> str:
@@ -102,9 +105,8 @@ class Evaluation:
         """The numbers, worked out here and now; None where there are only landmarks."""
         if not self.has_images:
             return None
-        return compare(
-            self.result, self.reference, self.mask, progress=progress or silent, cancelled=cancelled or never
-        )
+        volumes = [self.read(role) for role in ("result", "reference", "mask")]
+        return compare(*volumes, progress=progress or silent, cancelled=cancelled or never)
 
     def measures(self, comparison: Comparison | None) -> tuple[Measure, ...]:
         """All numbers in the order of the table: those of the comparison, then those of the landmarks."""
@@ -125,24 +127,40 @@ class Evaluation:
 
         table, plots, error_map: what to make. Every node carries where it comes from as attributes `GANSynthesis.*`.
         """
-        scene = scene or slicer.mrmlScene
-        attributes, remarks = self._attributes(comparison), " ".join(comparison.remarks if comparison else ())
-        with whole_or_nothing(scene), _folder(self.name, self._beside(), scene) as put:
-            made, charts, mapped = None, [], None
-            if table:
-                made = put(add_node(TABLE, self.name, scene))
-                fill_table(made, self._columns(comparison))
-            if plots:
-                for chart in self._charts(comparison):
-                    node, *more = (put(each) for each in chart_to_nodes(chart, scene))
-                    charts.append(node)
-            if error_map and comparison is not None and comparison.error_map is not None:
-                mapped = put(_error_map_to_node(comparison, scene))
-            for node in filter(None, (made, *charts, mapped)):
-                for name, value in attributes.items():
-                    node.SetAttribute(name, value)
-                node.SetDescription(remarks)
-        return Written(made, tuple(charts), mapped)
+        return run_through(self.writing(comparison, table=table, plots=plots, error_map=error_map, scene=scene))
+
+    def writing(
+        self, comparison: Comparison | None, *, table=True, plots=True, error_map=True, scene=None
+    ) -> Generator[str, None, Written]:
+        """The same in steps, one for each table, chart and volume; none is left where it is given up between two."""
+        scene, made, attributes = scene or slicer.mrmlScene, [], self._attributes(comparison)
+        try:
+            with _folder(self.name, self._beside(), scene) as put:
+                for kind, make in self._parts(comparison, table, plots, error_map):
+                    with whole_or_nothing(scene):
+                        made.append((kind, [put(node) for node in make(scene)]))
+                        _describe(made[-1][1][0], attributes, comparison)
+                    yield ALONE
+        except BaseException:
+            for node in (node for _kind, nodes in made for node in nodes if node.GetScene() is scene):
+                scene.RemoveNode(node)
+            raise
+        first = {wanted: [nodes[0] for kind, nodes in made if kind == wanted] for wanted in ("table", "chart", "map")}
+        return Written(next(iter(first["table"]), None), tuple(first["chart"]), next(iter(first["map"]), None))
+
+    def _parts(self, comparison: Comparison | None, table: bool, plots: bool, error_map: bool):
+        """(kind, function of the scene that gives a node and those that it needs) for all that is to be made."""
+        if table:
+            yield "table", lambda scene: [self._table_to_node(comparison, scene)]
+        for chart in self._charts(comparison) if plots else ():
+            yield "chart", lambda scene, chart=chart: chart_to_nodes(chart, scene)
+        if error_map and comparison is not None and comparison.error_map is not None:
+            yield "map", lambda scene: [_error_map_to_node(comparison, scene)]
+
+    def _table_to_node(self, comparison: Comparison | None, scene):
+        node = add_node(TABLE, self.name, scene)
+        fill_table(node, self._columns(comparison))
+        return node
 
     def _beside(self):
         return self.nodes["result"] if self.has_images else self.nodes["moving landmarks"]
@@ -159,8 +177,9 @@ class Evaluation:
     def _charts(self, comparison: Comparison | None) -> list[Chart]:
         charts = []
         if comparison is not None and comparison.kind == "images":
-            charts += [self._scatter(comparison), self._slices(comparison),
-                       box_chart("Errors", f"absolute error{self._unit}", comparison.boxes)]
+            unit = next((f" ({each.unit})" for each in comparison.measures if each.name == "MAE" and each.unit), "")
+            charts += [self._scatter(comparison, unit), self._slices(comparison, unit),
+                       box_chart("Errors", f"absolute error{unit}", comparison.boxes)]
         elif comparison is not None:
             for name, title in (("Dice", "Dice"), ("HD95", "HD95 (mm)")):
                 values = {each.structure: each.value for each in comparison.measures if each.name == name}
@@ -172,25 +191,21 @@ class Evaluation:
             charts.append(box_chart("Landmarks", "error (mm)", boxes))
         return [replace(chart, title=f"{chart.title}: {self.name}") for chart in charts if chart.columns]
 
-    @property
-    def _unit(self) -> str:
-        return f" ({self.reference.unit})" if self.reference.unit else ""
-
-    def _scatter(self, comparison: Comparison) -> Chart:
+    def _scatter(self, comparison: Comparison, unit: str) -> Chart:
         columns = {"reference": comparison.points[:, 0], "result": comparison.points[:, 1]}
-        names = [f"{self.nodes[role].GetName()}{self._unit}" for role in ("reference", "result")]
+        names = [f"{self.nodes[role].GetName()}{unit}" for role in ("reference", "result")]
         series = (Series("voxels", "reference", "result", "points", BLUE),
                   Series("equal", "reference", "reference", "line", GRAY))
         return Chart("Scatter", *names, columns, series)
 
-    def _slices(self, comparison: Comparison) -> Chart:
+    def _slices(self, comparison: Comparison, unit: str) -> Chart:
         columns = {"slice": comparison.slices[:, 0], "MAE": comparison.slices[:, 1]}
         title = f"slice k of {self.nodes['reference'].GetName()}"
-        return Chart("Slices", title, f"MAE{self._unit}", columns, (Series("MAE", "slice", "MAE", "line", ORANGE),))
+        return Chart("Slices", title, f"MAE{unit}", columns, (Series("MAE", "slice", "MAE", "line", ORANGE),))
 
     def _attributes(self, comparison: Comparison | None) -> dict[str, str]:
         inputs = {role: {"name": node.GetName(), "id": node.GetID()} for role, node in self.nodes.items()}
-        settings = {"mask": "body"} if self.mask == "body" else {}
+        settings = {"mask": "body"} if self.body else {}
         content = {
             "Task": "evaluate",
             "Inputs": json.dumps(inputs, ensure_ascii=False),
@@ -200,6 +215,14 @@ class Evaluation:
             "Date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         return {f"GANSynthesis.{name}": value for name, value in content.items()}
+
+
+def _describe(node, attributes: dict[str, str], comparison: Comparison | None) -> None:
+    """Say on a node where it comes from."""
+    with slicer.util.NodeModify(node):  # whoever shows nodes hears of it once
+        for name, value in attributes.items():
+            node.SetAttribute(name, value)
+        node.SetDescription(" ".join(comparison.remarks if comparison else ()))
 
 
 def _check_pair(result, reference, mask) -> None:

@@ -8,7 +8,7 @@ from GANSynthesisLib.evaluation.measures import Comparison, Measure
 from GANSynthesisLib.jobs import Worker
 from GANSynthesisLib.jobs.exchange import Exchange
 from GANSynthesisLib.mrml.evaluation import Evaluation, Written
-from GANSynthesisLib.mrml.worker_job import WorkerJob
+from GANSynthesisLib.mrml.worker_job import ALONE, WorkerJob
 
 
 class EvaluationJob(WorkerJob):
@@ -26,7 +26,8 @@ class EvaluationJob(WorkerJob):
     def _asked(self, exchange: Exchange):
         arguments = {"error_map": self._wanted["error_map"]}
         for role in ("result", "reference", "mask"):
-            value = getattr(self.evaluation, role)
+            yield ALONE
+            value = self.evaluation.read(role)
             if isinstance(value, list):
                 arguments[role] = []
                 for layer in value:
@@ -37,8 +38,8 @@ class EvaluationJob(WorkerJob):
                 arguments[role] = yield from self._handed_over(value, exchange)
         return "evaluate", arguments
 
-    def _received(self, answer: dict[str, Any], exchange: Exchange) -> None:
+    def _received(self, answer: dict[str, Any], exchange: Exchange):
         error_map = exchange.read(answer["error_map"]) if answer["error_map"] else None
         comparison = Comparison.from_json(answer["comparison"], error_map)
         self.measures, self.remarks = self.evaluation.measures(comparison), comparison.remarks
-        self.written = self.evaluation.write(comparison, **self._wanted)
+        self.written = yield from self.evaluation.writing(comparison, **self._wanted)

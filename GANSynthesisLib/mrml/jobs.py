@@ -7,7 +7,7 @@ from typing import Any
 from GANSynthesisLib.jobs import Worker
 from GANSynthesisLib.jobs.exchange import Exchange
 from GANSynthesisLib.mrml.requests import Request
-from GANSynthesisLib.mrml.worker_job import WorkerJob
+from GANSynthesisLib.mrml.worker_job import ALONE, WorkerJob
 from GANSynthesisLib.result import Result
 
 
@@ -30,7 +30,7 @@ class SceneJob(WorkerJob):
         for frame in self.request.frames:
             described = {}
             for role, volume in self.request.volumes(frame).items():
-                yield "write next"
+                yield ALONE
                 described[role] = yield from self._handed_over(volume, exchange)
             frames.append(described)
         return "apply", arguments | {"frames": frames, "outputs": list(self.request.outputs)}

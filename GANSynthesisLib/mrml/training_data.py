@@ -1,4 +1,4 @@
-"""Volumes and segmentations of the scene -> a folder of training cases.
+"""Volumes and segmentations of the scene -> files of training cases.
 
 A role (`source`, `target`, …) is given as a subject-hierarchy item: a folder, whose volumes, at any depth, are the
 role's images in the order the hierarchy shows them, or a single volume or segmentation. Which images belong together:
@@ -6,10 +6,8 @@ those of the same name where every role has the same names, else the first of ea
 """
 
 import re
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import slicer
@@ -17,6 +15,7 @@ import vtk
 
 from GANSynthesisLib.mrml.inputs import volume_from_node
 from GANSynthesisLib.training.cases import DataError
+from GANSynthesisLib.volumes import Volume
 
 VOLUME, LABEL_MAP, SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLLabelMapVolumeNode", "vtkMRMLSegmentationNode"
 IMAGE_OF_LABELS = {"labels": "source", "fixed_labels": "fixed", "moving_labels": "moving"}
@@ -64,31 +63,40 @@ def segment_names(cases: list[SceneCase]) -> list[str]:
     return list(names)
 
 
-def write_cases(cases: list[SceneCase], folder: Path) -> Iterator[str]:
-    """Write the cases into `folder`, a subfolder per role; one file per step, whose name is given.
+@dataclass(frozen=True)
+class CaseFile:
+    """One file of a case: its path in the folder of the cases, `role/name.nii`, and the volume that goes into it.
 
-    Geometry is that of the world, as the scene shows it. Labels are written on the grid of their image: a single
-    label map, or for registrations one channel of 0 and 1 per structure. Raises VolumeError and DataError.
+    channels: 0, or how many structures of a label volume become one channel each.
     """
-    from GANSynthesisLib.files import write_volume
 
+    path: str
+    volume: Volume
+    channels: int = 0
+
+
+def case_files(cases: list[SceneCase]) -> Iterator[CaseFile | None]:
+    """The files of the cases, one after the other, each read from the scene when its turn comes; None between two
+    steps of one that takes longer.
+
+    Labels lie on the grid of their image, as a single label map, or for registrations with one channel of 0 and 1 per
+    structure. Raises VolumeError and DataError.
+    """
     names = segment_names(cases)
     for case in cases:
         for role, node in case.nodes.items():
-            path = Path(folder) / role / f"{case.name}.nii"
+            path = f"{role}/{case.name}.nii"
             if role not in IMAGE_OF_LABELS:
-                write_volume(volume_from_node(node, role=role), path)
-            else:
-                labels = labels_on(node, case.nodes[IMAGE_OF_LABELS[role]], names)
-                if role == "labels":
-                    write_volume(labels, path)
-                else:
-                    _write_channels(labels, path, max(len(names), int(labels.voxels.max())))
-            yield f"{role}/{path.name}"
+                yield CaseFile(path, volume_from_node(node, role=role))
+                continue
+            labels = yield from labels_on(node, case.nodes[IMAGE_OF_LABELS[role]], names)
+            yield None
+            yield CaseFile(path, labels, 0 if role == "labels" else max(len(names), int(labels.voxels.max())))
 
 
-def labels_on(node, image_node, names: list[str]):
-    """Label volume (uint8 or uint16 voxels) of a label map or segmentation node, on the world grid of its image node.
+def labels_on(node, image_node, names: list[str]) -> Generator[None, None, Volume]:
+    """Label volume (uint8 or uint16 voxels) of a label map or segmentation node, on the world grid of its image node;
+    in steps, one for each segment.
 
     names: segment names in the order of their label values 1, 2, …. Raises DataError where the two cannot be brought
     together: a label map on another grid, or an image under a non-linear transform.
@@ -100,6 +108,7 @@ def labels_on(node, image_node, names: list[str]):
         for number in range(content.GetNumberOfSegments()):
             inside = slicer.util.arrayFromSegmentBinaryLabelmap(node, content.GetNthSegmentID(number), image_node) > 0
             voxels[inside] = names.index(content.GetNthSegment(number).GetName()) + 1
+            yield
     else:
         voxels = np.array(slicer.util.arrayFromVolume(node))
         if not np.allclose(_world_matrix(node), image.ijk_to_ras, atol=1e-3):
@@ -114,22 +123,6 @@ def labels_on(node, image_node, names: list[str]):
         )
     kind = np.uint8 if voxels.max() < 256 else np.uint16
     return image.with_voxels(voxels.astype(kind), name=node.GetName(), unit="")
-
-
-def _write_channels(labels, path: Path, count: int) -> None:
-    """A 4D file with a channel of 0 and 1 for every label value 1 … count."""
-    import SimpleITK as sitk
-
-    from GANSynthesisLib.files import replaced_whole, write_volume
-
-    with tempfile.TemporaryDirectory() as folder:
-        parts = []
-        for value in range(1, count + 1):
-            part = Path(folder) / f"{value}.nii"
-            write_volume(labels.with_voxels((labels.voxels == value).astype(np.uint8)), part)
-            parts.append(sitk.ReadImage(str(part)))
-        with replaced_whole(path) as beside:
-            sitk.WriteImage(sitk.JoinSeries(parts), str(beside))
 
 
 def _nodes_in(item: int, role: str) -> list:

@@ -7,10 +7,12 @@ import traceback
 from collections.abc import Generator
 from typing import Any
 
-from GANSynthesisLib.jobs import JobError, Worker
+from GANSynthesisLib.jobs import JobError, Worker, busy_sentence
 from GANSynthesisLib.jobs.exchange import Exchange
+from GANSynthesisLib.steps import SLICE
 
-_STEP = 0.02  # seconds that `advance` may use, apart from one indivisible step
+WAIT = "wait"  # a step says so where there is nothing to do before the next call of `advance`,
+ALONE = "alone"  # and so where the next step is long: it gets a call of its own
 
 
 class WorkerJob:
@@ -25,7 +27,7 @@ class WorkerJob:
     def __init__(self, worker: Worker):
         """Raises `JobError` where the worker is busy; one whose job is being canceled is waited for."""
         if worker.state not in ("idle", "cancelling"):
-            raise JobError("Another job is running: wait for it, or cancel it first.")
+            raise JobError(busy_sentence())
         self.error, self.details = "", ""
         self._worker, self._job, self._cancelled = worker, None, False
         self._state, self._steps = "starting", self._work()
@@ -34,8 +36,8 @@ class WorkerJob:
         """The kind of work and its arguments, in steps that yield, the volumes written into the exchange."""
         raise NotImplementedError
 
-    def _received(self, answer: Any, exchange: Exchange) -> None:
-        """Put the worker's answer into the scene."""
+    def _received(self, answer: Any, exchange: Exchange) -> Generator[object, None, None] | None:
+        """Put the worker's answer into the scene; where that takes long, as a generator that yields between steps."""
         raise NotImplementedError
 
     @property
@@ -78,10 +80,10 @@ class WorkerJob:
 
     def advance(self) -> None:
         """Carry on for some milliseconds."""
-        until = time.perf_counter() + _STEP
+        until = time.perf_counter() + SLICE
         while not self.finished and time.perf_counter() < until:
             try:
-                if next(self._steps) == "wait":
+                if next(self._steps) in (WAIT, ALONE):
                     return
             except StopIteration:
                 return
@@ -107,7 +109,7 @@ class WorkerJob:
             work, arguments = yield from self._asked(exchange)
             while self._worker.state == "cancelling" and not self._cancelled:  # the job before this one
                 self._worker.poll()
-                yield "wait"
+                yield WAIT
             if self._cancelled:
                 return self._end("cancelled")
             self._job = self._worker.start(work, {"folder": str(exchange.folder), **arguments})
@@ -115,12 +117,13 @@ class WorkerJob:
             while not self._job.finished:
                 self._worker.poll()
                 if not self._job.finished:
-                    yield "wait"
+                    yield WAIT
             if self._job.state != "done" or self._cancelled:
                 state = "cancelled" if self._cancelled else self._job.state
                 return self._end(state, self._job.error, self._job.details)
-            yield "write next"
-            self._received(self._job.result, exchange)
+            yield ALONE
+            yield from self._received(self._job.result, exchange) or ()
+            yield ALONE  # large files take long
             self._end("done")
         finally:
             exchange.remove()

@@ -13,6 +13,7 @@ from GANSynthesisLib.panel.results import ResultSection
 from GANSynthesisLib.panel.running import RunDisplay
 from GANSynthesisLib.panel.samples import load_sample, sample_reason, samples_for
 from GANSynthesisLib.presentation import _
+from GANSynthesisLib.steps import Steps
 
 _LISTED = 4  # input selectors that the panel has
 _SETTLED = 0.3  # seconds
@@ -32,7 +33,7 @@ class ApplyTab:
         self.logic, self._readiness = logic, readiness
         self._parameterNode, self._guiTag, self._nodeTag = None, None, None
         self._job, self._leftOut, self._reason = None, [], ""
-        self._findings, self._guarded, self._seen = [], None, (None, 0.0)
+        self._findings, self._guarded, self._seen, self._looking = [], None, (None, 0.0), None
         self._display = RunDisplay(
             self.ui, self.ui.applyButton, _("Apply"), _("Stop; nothing is left in the scene."),
             ("model", "inputs", "outputs", "advanced", "result"))
@@ -53,7 +54,7 @@ class ApplyTab:
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._guiTag)
             self._parameterNode.RemoveObserver(self._nodeTag)
-        self._parameterNode = parameterNode
+        self._parameterNode, self._looking = parameterNode, None
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
             self._nodeTag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update)
@@ -66,7 +67,8 @@ class ApplyTab:
         self._update()
 
     def poll(self) -> None:
-        """Carry the run on, and look at the inputs where they changed."""
+        """Carry on the run, and what is made of its result; look at the inputs where they changed."""
+        self.results.poll()
         if self._job is not None:
             self._job.advance()
             self._display.progress(self._job)
@@ -84,6 +86,7 @@ class ApplyTab:
     def close(self) -> None:
         """The panel goes away."""
         self._abandon()
+        self.results.clear()
         self.bind(None)
 
     def _abandon(self) -> None:
@@ -165,23 +168,37 @@ class ApplyTab:
     def _guard(self, settled: float = 0.0) -> None:
         """Compare the inputs with what the model was trained on, once for each choice, and say what does not fit.
 
-        settled: seconds for which choice and voxels must have stayed as they are.
+        settled: seconds for which choice and voxels must have stayed as they are; then this takes a few calls, so that
+        none is long. With 0 it is done at once.
         """
         if not self._parameterNode or not self.chooser.card:
             return
-        volumes = self._volumes()
-        key = (self.chooser.name, *((role, node.GetID(), node.GetImageData() and node.GetImageData().GetMTime())
-                                    for role, node in volumes.items()))
+        volumes, device = self._volumes(), self._parameterNode.device
+        times = {role: node.GetImageData() and node.GetImageData().GetMTime() for role, node in volumes.items()}
+        key = (self.chooser.name, device, *((role, node.GetID(), times[role]) for role, node in volumes.items()))
         if key != self._seen[0]:
-            self._seen = key, time.monotonic()
+            self._seen, self._looking = (key, time.monotonic()), None
         if key == self._guarded or time.monotonic() - self._seen[1] < settled:
             return
-        from GANSynthesisLib.mrml.guard import findings
+        if self._looking is None:
+            from GANSynthesisLib.mrml.guard import looking
 
-        self._guarded = key
-        self._findings, of_the_machine = findings(self.chooser.card, volumes)
+            self._looking = Steps(looking(self.chooser.card, volumes, self._freeGpu(device)))
+        try:
+            while not self._looking.advance():
+                if settled:
+                    return
+        except Exception:
+            self._guarded, self._looking = key, None  # not again and again
+            raise
+        self._guarded, (self._findings, of_the_machine) = key, self._looking.result
+        self._looking = None
         self.ui.guardLabel.text = presentation.findings_text([*self._findings, *of_the_machine])
         self.ui.guardLabel.visible = bool(self.ui.guardLabel.text)
+
+    def _freeGpu(self, device: str) -> int | None:
+        """Bytes that are free on the GPU of the next run, as far as the worker has told; None for a run on the CPU."""
+        return None if device == "cpu" else jobs.worker("apply").memory.get("gpu")
 
     # --- a run
 

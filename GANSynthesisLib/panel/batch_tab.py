@@ -2,15 +2,16 @@
 
 import html
 import logging
-import warnings
 from pathlib import Path
 
 import slicer
 
-from GANSynthesisLib import jobs, presentation
+from GANSynthesisLib import jobs
+from GANSynthesisLib.panel.batch_choice import BatchChoice
 from GANSynthesisLib.panel.cases_table import CasesTable
 from GANSynthesisLib.panel.running import RunDisplay
 from GANSynthesisLib.presentation import _
+from GANSynthesisLib.steps import Steps
 
 
 class BatchTab:
@@ -24,54 +25,49 @@ class BatchTab:
 
     def __init__(self, widget, logic, readiness=lambda: ""):
         self.ui = slicer.util.childWidgetVariables(widget)
-        self.logic, self._readiness = logic, readiness
-        self.table = CasesTable(self.ui.casesTable)
-        self._models, self._leftOut = {}, []
-        self._folders = {"input": "", "output": ""}
+        self._readiness = readiness
+        self.table = CasesTable(self.ui.casesTable, (130, 70))
         self._planned, self._problem = None, ""  # a BatchPlan or SceneBatch that can be started, or why there is none
-        self._run, self._busy = None, ""
+        self._looking, self._afterwards = None, None  # at what is chosen, in steps; and what is done then
+        self._run, self._shown, self._busy = None, None, ""
         self._display = RunDisplay(
             self.ui, self.ui.startButton, _("Start"),
             _("Stop after the present step. Cases that are done stay; Start goes on."), ("cases", "advanced"))
-        self.ui.sourceSelector.addItem(_("Files in a folder"), "files")
-        self.ui.sourceSelector.addItem(_("Volumes of the scene"), "scene")
-        for name in self._folders:
-            button = self._folderButton(name)
-            button.text = _("Choose a folder…")
-            for signal in ("directorySelected(QString)", "directoryChanged(QString)"):
-                button.connect(signal, lambda path, name=name: self._onFolder(name, path))
-        self.ui.modelSelector.connect("currentIndexChanged(int)", self._look)
-        self.ui.sourceSelector.connect("currentIndexChanged(int)", self._look)
-        self.ui.itemSelector.connect("currentItemChanged(vtkIdType)", self._look)
-        self.ui.precisionSelector.connect("currentIndexChanged(int)", self._look)
-        self.ui.seedSpinBox.connect("valueChanged(int)", self._look)
-        self.ui.restartCheckBox.connect("toggled(bool)", self._look)
+        self.choice = BatchChoice(self.ui, logic.models, self._look)
         self.ui.startButton.connect("clicked(bool)", self.onStartButton)
         self._display.show(False)
 
     # --- life of the panel
 
+    @property
+    def running(self) -> bool:
+        return self._run is not None
+
     def enter(self) -> None:
         """The user comes to the tab: models, files or volumes may be others by now."""
-        if self._run is not None:
+        if self.running:
             return
-        self._listModels()
+        self.choice.listModels()
         job = jobs.worker("apply").job
         if job is not None and job.work == "batch" and not job.finished:
-            self._adopt(job)
+            # It goes on since before the panel was reloaded.
+            self.choice.take(job.arguments)
+            self._lookAndThen(lambda rows: self._follow(job, rows))
         else:
             self._look()
 
     def poll(self) -> None:
-        """Carry the run on and show where it is; else see whether the worker has become free."""
-        if self._run is None:
-            if self._planned is not None and self._busyReason() != self._busy:
-                self._update()
-            return
-        self._run.advance()
-        self._showProgress()
-        if self._run.finished:
-            self._finish()
+        """Carry on the run, or the look at what is chosen; else see whether the worker has become free."""
+        self.table.poll()
+        if self.running:
+            self._run.advance()
+            self._showProgress()
+            if self._run.finished:
+                self._finish()
+        elif self._looking is not None:
+            self._lookOn()
+        elif self._planned is not None and self._busyReason() != self._busy:
+            self._update()
 
     def sceneClosing(self) -> None:
         """The scene goes away: so does a run that would write into it. One that writes files goes on."""
@@ -80,117 +76,78 @@ class BatchTab:
     def close(self) -> None:
         """The panel goes away. A run that writes files goes on, and is found again after a reload."""
         self._abandon()
-        self._run = None
+        self._run = self._looking = None
 
     def _abandon(self) -> None:
         """End a run on volumes of the scene, and forget the volumes."""
-        if self._source() != "scene":
+        if not self.choice.fromScene:
             return
-        if self._run is not None:
+        if self.running:
             self._run.abandon()
             self._run = None
             self._display.show(False)
-        self._planned, self._problem = None, _("Choose the scene folder with the volumes.")
+        self._planned, self._problem, self._looking = None, _("Choose the scene folder with the volumes."), None
         self.table.show([])
         self._update()
 
-    # --- choices
-
-    def _source(self) -> str:
-        return self.ui.sourceSelector.currentData
-
-    def _model(self):
-        return self._models.get(self.ui.modelSelector.currentData)
-
-    def _folderButton(self, name: str):
-        return self.ui.inputFolderButton if name == "input" else self.ui.outputFolderButton
-
-    def _listModels(self) -> None:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            found = [model for model in self.logic.models() if model.card.task != "generate"]
-        self._leftOut = [str(each.message) for each in caught]
-        self._models = {model.card.name: model for model in found}
-        selector, chosen = self.ui.modelSelector, self.ui.modelSelector.currentData
-        blocked = selector.blockSignals(True)
-        selector.clear()
-        for model in found:
-            selector.addItem(model.card.title, model.card.name)
-        selector.currentIndex = max(selector.findData(chosen), 0) if found else -1
-        selector.blockSignals(blocked)
-
-    def _onFolder(self, name: str, path: str) -> None:
-        self._folderButton(name).text = path
-        if self._folders[name] != path:
-            self._folders[name] = path
-            self._look()
+    # --- what is chosen
 
     def _look(self, *_changed) -> None:
         """Find the cases of what is chosen, and what of them is done; show them, or say why there are none."""
-        if self._run is not None:
-            return
-        self._showChoices()
-        self._planned, self._problem, rows = None, self._whatIsOpen(), []
-        if not self._problem:
+        if not self.running:
+            self._lookAndThen(self._showFound)
+            if self._looking is not None:
+                self.table.show([])  # what it shows may be of another folder
+
+    def _lookAndThen(self, afterwards) -> None:
+        """Look anew, whatever is being looked at; afterwards(rows) is called with what has been found."""
+        self.choice.show()
+        self._planned, self._problem, self._afterwards = None, self.choice.missing(), afterwards
+        self._looking = None if self._problem else Steps(self.choice.planning())
+        self._lookOn()
+
+    def _lookOn(self) -> None:
+        """Go on looking for some milliseconds; few cases are found within them."""
+        rows = []
+        if self._looking is not None:
             try:
-                self._planned, rows = self._plan()
+                if not self._looking.advance():
+                    self._problem = self.ui.statusLabel.text = _("Looking at the cases…")
+                    self._update()
+                    return
+                self._problem, (self._planned, rows) = "", self._looking.result
             except (ValueError, OSError) as error:
                 self._problem = str(error)
-        self.table.show(rows)
+        self._looking = None
         if self._planned is not None and not any(row.state in ("waiting", "failed") for row in rows):
             self._problem = _("All {count} cases are done; to do them again, check 'Do all cases anew'.").format(
                 count=len(rows))
+        self._afterwards(rows)
+
+    def _showFound(self, rows) -> None:
+        """Show the cases that were found, and what can be done with them."""
+        self._showRows(rows)
+        done = sum(row.state == "done" for row in rows)
         self.ui.statusLabel.text = self._problem or _("{count} cases, of which {done} are done.").format(
-            count=len(rows), done=sum(row.state == "done" for row in rows))
-        self._showLink(any(row.state == "done" for row in rows))
+            count=len(rows), done=done)
+        self._showLink(done > 0)
         self._update()
 
-    def _showChoices(self) -> None:
-        model, files = self._model(), self._source() == "files"
-        lines = presentation.model_lines(model.card, model.card.task).split("\n") if model else [""]
-        self.ui.modelSummaryLabel.text = lines[-1]
-        for widget in ("inputFolderButton", "outputFolderButton"):
-            getattr(self.ui, widget).visible = getattr(self.ui, f"{widget}Label").visible = files
-        self.ui.itemSelector.visible = self.ui.itemSelectorLabel.visible = not files
+    def _showRows(self, rows) -> None:
+        titles = {"waiting": _("Waiting"), "running": _("Running"), "done": _("Done"), "failed": _("Failed")}
+        texts = [(row.name, titles[row.state], row.message) for row in rows]
+        self.table.show([tuple((text, row[-1] or text) for text in row) for row in texts])
 
     def _showLink(self, wanted: bool) -> None:
         """Show a link to the output folder, where it holds results."""
-        wanted = wanted and self._source() == "files"
+        wanted = wanted and not self.choice.fromScene
         self.ui.resultsLabel.visible = wanted
         if wanted:
-            link = html.escape(Path(self._folders["output"]).absolute().as_uri())
+            link = html.escape(Path(self.choice.folders["output"]).absolute().as_uri())
             self.ui.resultsLabel.text = f'<a href="{link}">{html.escape(_("Open the output folder"))}</a>'
 
-    def _whatIsOpen(self) -> str:
-        """What has to be chosen before cases can be looked for; empty where nothing has."""
-        if self._model() is None:
-            from GANSynthesisLib.models import user_models_folder
-
-            return " ".join([presentation.no_model_sentence(user_models_folder()), *self._leftOut])
-        if self._source() == "scene":
-            return "" if self.ui.itemSelector.currentItem() else _("Choose the scene folder with the volumes.")
-        if not self._folders["input"]:
-            return _("Choose the input folder: where the cases are.")
-        return "" if self._folders["output"] else _("Choose the output folder: where the results go.")
-
-    def _plan(self):
-        """What can be started, and its rows. Raises ValueError with one sentence where nothing can."""
-        restart = bool(self.ui.restartCheckBox.checked)
-        if self._source() == "scene":
-            from GANSynthesisLib.mrml.batch import SceneBatch
-
-            batch = SceneBatch(self._model(), self.ui.itemSelector.currentItem(), restart)
-            return batch, batch.rows
-        from GANSynthesisLib.batch.follow import rows_of
-        from GANSynthesisLib.batch.plan import plan_batch
-
-        options = {"precision": self.ui.precisionSelector.currentText, "seed": self.ui.seedSpinBox.value}
-        plan = plan_batch(self._model(), self._folders["input"], self._folders["output"], restart=restart, **options)
-        return plan, rows_of(plan)
-
     def _busyReason(self) -> str:
-        busy = jobs.worker("apply").state != "idle"
-        return _("Another job is running: wait for it, or cancel it in its tab.") if busy else ""
+        return jobs.busy_sentence() if jobs.worker("apply").state != "idle" else ""
 
     def _update(self) -> None:
         """Switch Start on or off; its tool tip says why it is off."""
@@ -203,52 +160,52 @@ class BatchTab:
 
     def onStartButton(self, checked=False) -> None:
         """Start what is left; while it goes on, the button cancels it."""
-        if self._run is not None:
+        if self.running:
             self._run.cancel()
             self._showProgress()
-            return
-        self._look()  # files may have come or gone since
+        else:
+            self._lookAndThen(self._begin)  # files may have come or gone since
+
+    def _begin(self, rows) -> None:
+        """Start what was found to be left."""
+        self._update()
         if not self.ui.startButton.enabled:
+            self._showFound(rows)
             self.ui.statusLabel.text = self.ui.startButton.toolTip
             return
         with slicer.util.tryWithErrorDisplay(_("The batch was not started.")):
-            self._run = self._start()
-            self._display.show(True)
-            self._showProgress()
+            self._show(self._start())
 
     def _start(self):
         worker, device = jobs.worker("apply"), self.ui.deviceSelector.currentText
-        if self._source() == "scene":
+        if self.choice.fromScene:
             options = {"device": device, "precision": self.ui.precisionSelector.currentText}
             self._planned.start(worker, {**options, "seed": self.ui.seedSpinBox.value})
             return self._planned
         from GANSynthesisLib.batch.follow import FolderBatch
 
-        return FolderBatch.start(self._planned, worker, device, bool(self.ui.restartCheckBox.checked))
+        return FolderBatch.start(self._planned, worker, device, self.choice.restart)
 
-    def _adopt(self, job) -> None:
-        """Show a batch that goes on since before the panel was reloaded, with its choices."""
+    def _follow(self, job, rows) -> None:
+        """Go on showing the batch that a job carries out, now that its cases are known."""
         from GANSynthesisLib.batch.follow import FolderBatch
 
-        try:
-            run = FolderBatch.of_job(job)
-        except (ValueError, OSError) as error:
-            logging.warning(str(error))
-            return
-        self._run, plan = run, run.plan
-        self.ui.sourceSelector.currentIndex = self.ui.sourceSelector.findData("files")
-        self.ui.modelSelector.currentIndex = self.ui.modelSelector.findData(plan.model.card.name)
-        self._folders = {"input": str(plan.input_folder), "output": str(plan.output_folder)}
-        for name, path in self._folders.items():
-            self._folderButton(name).directory = path
-            self._folderButton(name).text = path
-        self.ui.deviceSelector.currentText = run.device
-        self.ui.precisionSelector.currentText = plan.record.settings["precision"]
-        self.ui.seedSpinBox.value = plan.record.settings["seed"]
-        self._showChoices()
-        self._showLink(False)
+        if self._planned is None or job.finished:
+            self._showFound(rows)
+        else:
+            self._showLink(False)
+            self._show(FolderBatch(self._planned, job))
+
+    def _show(self, run) -> None:
+        self._run, self._shown = run, None
         self._display.show(True)
         self._showProgress()
+
+    def _showProgress(self) -> None:
+        if self._run.changes != self._shown:
+            self._shown = self._run.changes
+            self._showRows(self._run.rows)
+        self._display.progress(self._run)
 
     def _finish(self) -> None:
         """A run has ended: say how, and where the results are."""
@@ -262,11 +219,10 @@ class BatchTab:
         if run.error:
             logging.error(run.error)
             words = f"{run.error} {words}"
-        self.ui.restartCheckBox.checked = False  # so that Start goes on from here; this looks for what is left
-        self._look()
-        self.table.show(run.rows)
-        self.ui.statusLabel.text = words
+        self.choice.goOn()
+        self._lookAndThen(lambda rows: self._showEnd(run.rows, words))
 
-    def _showProgress(self) -> None:
-        self.table.show(self._run.rows)
-        self._display.progress(self._run)
+    def _showEnd(self, rows, words: str) -> None:
+        """Show how a run has ended, now that what is left is known."""
+        self._showFound(rows)
+        self.ui.statusLabel.text = words

@@ -1,38 +1,57 @@
-"""A table of cases with state and message, of which only what has changed is touched."""
+"""A table of cases, of which only what has changed is written, some rows at a time."""
 
 import qt
 
-from GANSynthesisLib.presentation import _
+from GANSynthesisLib.steps import Steps
+
+_STEP = 20  # rows written in one step
+
+Cell = tuple[str, str]  # text, tool tip
 
 
 class CasesTable:
-    """Shows rows with the attributes name, state and message in a QTableWidget of three columns."""
+    """Shows rows of cells in a QTableWidget whose last column wraps what it says; `poll()` goes on with many rows."""
 
-    def __init__(self, table):
-        self.table, self._shown = table, []
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(2, qt.QHeaderView.Stretch)
-        for column, width in enumerate((130, 70)):  # to fit the contents takes long with thousands of rows
+    def __init__(self, table, widths: tuple[int, ...]):
+        """widths: of the columns but the last, in pixels: to fit the contents takes long with thousands of rows."""
+        self.table, self._shown, self._filling = table, [], None
+        for column, width in enumerate(widths):
             table.setColumnWidth(column, width)
-        self._titles = {
-            "waiting": _("Waiting"), "running": _("Running"), "done": _("Done"), "failed": _("Failed"),
-        }  # fmt: skip
+        table.horizontalHeader().setSectionResizeMode(len(widths), qt.QHeaderView.Stretch)
 
-    def show(self, rows) -> None:
-        """Show these rows, in place of those shown before."""
-        wanted = [(row.name, self._titles.get(row.state, row.state), row.message) for row in rows]
-        if len(wanted) != len(self._shown):
-            self.table.setRowCount(len(wanted))
-        self._shown = self._shown[: len(wanted)] + [None] * (len(wanted) - len(self._shown))
-        for number, (old, new) in enumerate(zip(self._shown, wanted, strict=True)):
-            if old != new:
-                self._write(number, new)
-                self._shown[number] = new
+    @property
+    def filled(self) -> bool:
+        """Whether the table shows all that it is to show."""
+        return self._filling is None
 
-    def _write(self, number: int, texts: tuple[str, ...]) -> None:
-        for column, text in enumerate(texts):
+    def show(self, rows: list[tuple[Cell, ...]]) -> None:
+        """Show these rows, in place of those shown before, or still to be shown; the first ones at once."""
+        if len(rows) != len(self._shown):
+            self.table.setRowCount(len(rows))
+        self._shown = self._shown[: len(rows)] + [None] * (len(rows) - len(self._shown))
+        self._filling = Steps(self._fill(rows))
+        self.poll()
+
+    def poll(self) -> None:
+        """Write some more rows."""
+        if self._filling is not None and self._filling.advance():
+            self._filling = None
+
+    def _fill(self, rows: list[tuple[Cell, ...]]):
+        written = 0
+        for number, (old, new) in enumerate(zip(list(self._shown), rows, strict=True)):
+            if old == new:
+                continue
+            self._write(number, new)
+            self._shown[number] = new
+            written += 1
+            if written % _STEP == 0:
+                yield
+
+    def _write(self, number: int, cells: tuple[Cell, ...]) -> None:
+        for column, (text, tip) in enumerate(cells):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(texts[2] or text)
+            item.setToolTip(tip)
             self.table.setItem(number, column, item)
-        if texts[2]:
+        if cells[-1][0]:
             self.table.resizeRowToContents(number)

@@ -127,9 +127,7 @@ class EvaluateTab:
             return _("'{name}' is both result and reference: select two different ones.").format(name=result.GetName())
         if self._hasLabels("result") != self._hasLabels("reference"):
             return _("Select two volumes, or two segmentations.")
-        if jobs.worker("apply").state != "idle":
-            return _("Another job is running: wait for it, or cancel it first.")
-        return ""
+        return jobs.busy_sentence() if jobs.worker("apply").state != "idle" else ""
 
     # --- a run
 

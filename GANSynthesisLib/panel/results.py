@@ -6,16 +6,23 @@ import logging
 import qt
 import slicer
 
-from GANSynthesisLib import presentation
+from GANSynthesisLib import jobs, presentation
 from GANSynthesisLib.presentation import _
+
+_MAKING = ("checkerboardButton", "differenceButton", "show3DButton")
 
 
 class ResultSection:
-    """What was made, its checks, and the buttons that compare, show and save it; hidden until there is a result."""
+    """What was made, its checks, and the buttons that compare, show and save it; hidden until there is a result.
+
+    What takes longer than a moment is made by a worker, carried on by `poll()`.
+    """
 
     def __init__(self, ui):
         self.ui = ui
         self._made, self._inputs = [], {}
+        self._job, self._words, self._after = None, "", None
+        self._tips = {name: getattr(ui, name).toolTip for name in _MAKING}
         ui.fadeSlider.connect("valueChanged(int)", self.onFade)
         ui.checkerboardButton.connect("clicked(bool)", self.onCheckerboard)
         ui.differenceButton.connect("clicked(bool)", self.onDifference)
@@ -24,9 +31,28 @@ class ResultSection:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the last result; its nodes stay where they are."""
+        """Forget the last result, and what is being made of it; its nodes stay where they are."""
+        if self._job is not None:
+            self._job.abandon()
+            self._job = None
         self._made, self._inputs = [], {}
         self.ui.resultCollapsibleButton.visible = False
+
+    def poll(self) -> None:
+        """Carry on what is being made; at its end, show it, or say why it was not made."""
+        if self._job is None:
+            return
+        self._job.advance()
+        if not self._job.finished:
+            return
+        job, self._job = self._job, None
+        self._allow()
+        if job.state == "done":
+            self._after(job)
+        else:
+            logging.error(f"{job.error}\n{job.details}")
+        if self.ui.statusLabel.text == self._words or job.error:
+            self.ui.statusLabel.text = job.error
 
     def show(self, made: dict, inputs: dict, words: list[str]) -> None:
         """made: output name -> node. inputs: role -> node. words: sentences about the run."""
@@ -41,14 +67,19 @@ class ResultSection:
         two = self._input() is not None and self._volume() is not None
         for widget in (self.ui.fadeLabel, self.ui.fadeSlider, self.ui.checkerboardButton, self.ui.differenceButton):
             widget.visible = two
-        shown = self._shown_in_3d()
-        self.ui.show3DButton.enabled = shown is not None
-        if shown is None:
-            self.ui.show3DButton.toolTip = _("A transform or a sequence has nothing to show in 3D.")
+        self._allow()
         self.ui.resultCollapsibleButton.visible = True
         blocked = self.ui.fadeSlider.blockSignals(True)
         self.ui.fadeSlider.value = 50
         self.ui.fadeSlider.blockSignals(blocked)
+
+    def _allow(self) -> None:
+        """Switch the buttons that make something on or off; their tool tips say why they are off."""
+        busy = _("Wait until what was asked for has been made.") if self._job is not None else ""
+        flat = "" if self._shown_in_3d() is not None else _("A transform or a sequence has nothing to show in 3D.")
+        for name, tip in self._tips.items():
+            button, reason = getattr(self.ui, name), busy or (flat if name == "show3DButton" else "")
+            button.enabled, button.toolTip = not reason, reason or tip
 
     def _present(self, node):
         return node if node is not None and node.GetScene() is not None else None
@@ -75,22 +106,35 @@ class ResultSection:
             )
 
     def onCheckerboard(self, checked=False) -> None:
-        from GANSynthesisLib.mrml.comparison import checkerboard
+        from GANSynthesisLib.mrml.comparison import CheckerboardJob
 
         with slicer.util.tryWithErrorDisplay(_("The checkerboard was not made.")):
-            slicer.util.setSliceViewerLayers(background=checkerboard(self._input(), self._volume()), foreground=None)
+            job = CheckerboardJob(self._input(), self._volume(), jobs.worker("short"))
+            self._begin(job, _("Making the checkerboard…"), _show_in_slices)
 
     def onDifference(self, checked=False) -> None:
-        from GANSynthesisLib.mrml.comparison import difference
+        from GANSynthesisLib.mrml.comparison import DifferenceJob
 
         with slicer.util.tryWithErrorDisplay(_("The difference was not made.")):
-            slicer.util.setSliceViewerLayers(background=difference(self._volume(), self._input()), foreground=None)
+            job = DifferenceJob(self._input(), self._volume(), jobs.worker("short"))
+            self._begin(job, _("Making the difference…"), _show_in_slices)
 
     def onShow3D(self, checked=False) -> None:
-        from GANSynthesisLib.mrml.comparison import show_3d
+        from GANSynthesisLib.mrml.surfaces import SurfacesJob, needs_surfaces, show_3d
 
         with slicer.util.tryWithErrorDisplay(_("The result cannot be shown in 3D.")):
-            show_3d(self._shown_in_3d())
+            node = self._shown_in_3d()
+            if needs_surfaces(node):
+                job = SurfacesJob(node, jobs.worker("short"))
+                self._begin(job, _("Making the surfaces…"), lambda job: show_3d(node))
+            else:
+                show_3d(node)
+
+    def _begin(self, job, words: str, after) -> None:
+        """Have something made; after(job) shows it."""
+        self._job, self._words, self._after = job, words, after
+        self.ui.statusLabel.text = words
+        self._allow()
 
     def onSaveReport(self, checked=False) -> None:
         """Ask for a file and write the provenance of what was made."""
@@ -108,3 +152,7 @@ class ResultSection:
         with replaced_whole(path) as beside:
             beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         logging.info(f"Report written to {path}")
+
+
+def _show_in_slices(job) -> None:
+    slicer.util.setSliceViewerLayers(background=job.node, foreground=None)

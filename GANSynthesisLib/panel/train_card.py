@@ -5,15 +5,21 @@ import warnings
 
 import qt
 
-from GANSynthesisLib import models
+from GANSynthesisLib import jobs, models
 from GANSynthesisLib.presentation import _, port_title
+
+_GRACE = 30.0  # seconds that writing a large file may take when the panel is closed in the middle of it
 
 
 class CardEditor:
-    """Edits what a run cannot know: title, description, anatomy, license, names of the modalities."""
+    """Edits what a run cannot know: title, description, anatomy, license, names of the modalities.
+
+    A worker writes the file, carried on by `poll()`: models may be large.
+    """
 
     def __init__(self, ui):
         self.ui, self._models, self._ports = ui, {}, {}
+        self._worker, self._job, self._saving = jobs.worker("short"), None, None  # and what becomes of the model
         ui.cardModelSelector.connect("currentIndexChanged(int)", self._show)
         ui.saveCardButton.connect("clicked(bool)", self.onSaveButton)
         self._show()
@@ -36,14 +42,30 @@ class CardEditor:
         self._show()
 
     def onSaveButton(self, checked=False) -> None:
-        """Write the card into the model file; the weights stay as they are."""
+        """Have the card written into the model file; the weights stay as they are."""
         model = self._models[self.ui.cardModelSelector.currentText]
         try:
-            self._models[model.card.name] = models.change_card(model.path, self._edited(model.card))
-        except models.ModelError as error:
+            card = self._edited(model.card)
+            self._job = self._worker.start("card", {"model": str(model.path), "card": card.to_json()}, _GRACE)
+        except (models.ModelError, jobs.JobError) as error:
             self.ui.cardStatusLabel.text = str(error)
             return
-        self.ui.cardStatusLabel.text = _("Saved in {path}.").format(path=model.path)
+        self._saving = dataclasses.replace(model, card=card)
+        self.ui.cardStatusLabel.text = _("Saving…")
+        self._allow()
+
+    def poll(self) -> None:
+        """See whether the file is written."""
+        if self._job is None:
+            return
+        self._worker.poll()
+        if not self._job.finished:
+            return
+        job, model, self._job = self._job, self._saving, None
+        if job.state == "done":
+            self._models[model.card.name] = model
+        self.ui.cardStatusLabel.text = job.error or _("Saved in {path}.").format(path=model.path)
+        self._allow()
 
     def _edited(self, card):
         ui = self.ui
@@ -70,11 +92,18 @@ class CardEditor:
         ui.cardLicenceLineEdit.text = card.licence if card else ""
         ui.cardStatusLabel.text = ""
         self._showPorts(card)
-        reason = "" if card else _("There is no model of your own yet: train one.")
-        for widget in (ui.cardModelSelector, ui.cardTitleLineEdit, ui.cardDescriptionTextEdit, ui.cardAnatomyLineEdit,
-                       ui.cardLicenceLineEdit, ui.saveCardButton):
-            widget.enabled = card is not None
-        ui.saveCardButton.toolTip = reason or _("Write these texts into the model file; its weights are not changed.")
+        self._allow()
+
+    def _allow(self) -> None:
+        """Switch the editor on or off; the tool tip of its button says why it is off."""
+        reason = "" if self._models else _("There is no model of your own yet: train one.")
+        if self._job is not None:
+            reason = _("The card is being saved: wait a moment.")
+        for name in ("cardModelSelector", "cardTitleLineEdit", "cardDescriptionTextEdit", "cardAnatomyLineEdit",
+                     "cardLicenceLineEdit", "cardPortsWidget", "saveCardButton"):
+            getattr(self.ui, name).enabled = not reason
+        self.ui.saveCardButton.toolTip = reason or _(
+            "Write these texts into the model file; its weights are not changed.")
 
     def _showPorts(self, card) -> None:
         """A line for the modality of each input and output that has one."""

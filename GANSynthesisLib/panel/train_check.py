@@ -1,4 +1,4 @@
-"""What comes before a run: cases of the scene are written to files, and the worker looks at all cases."""
+"""What comes before a run: the worker writes cases of the scene to files, and looks at all cases."""
 
 from GANSynthesisLib import jobs
 from GANSynthesisLib.presentation import _
@@ -24,7 +24,7 @@ class CaseCheck:
             self._look()
             return
         try:
-            self._data.beginWriting(folder, system["paired"])
+            self._data.beginWriting(folder, system["paired"], self._worker)
         except (ValueError, OSError) as error:
             self._end(str(error))
             return
@@ -54,14 +54,15 @@ class CaseCheck:
 
     def _write(self) -> None:
         try:
-            name = self._data.writeNext()
+            written = self._data.writeOn()
         except (ValueError, OSError, RuntimeError) as error:
             self._data.removeWritten()
             self._end(str(error))
             return
-        self.text = _("Writing {name}").format(name=name)
-        if not name:
+        if written:
             self._look()
+        elif self._data.writing:
+            self.text = _("Writing {name}…").format(name=self._data.writing)
 
     def _look(self) -> None:
         try:

@@ -8,10 +8,10 @@ from pathlib import Path
 import qt
 import slicer
 
+from GANSynthesisLib.panel.cases_table import CasesTable
 from GANSynthesisLib.presentation import _
 
-_COLUMNS = 3
-_SHOWN = 500  # rows shown at most, those with problems first: more would take long to lay out
+_WIDTHS = (80, 92)  # pixels of the columns Case and Files
 
 
 class DataSection:
@@ -19,11 +19,11 @@ class DataSection:
 
     def __init__(self, ui, onChange):
         self.ui, self._onChange = ui, onChange
-        self._selectors, self._written, self._steps, self.rows = {}, None, None, []
-        ui.casesTable.setColumnCount(_COLUMNS)
+        self._selectors, self._written, self._writer, self.rows = {}, None, None, []
+        ui.casesTable.setColumnCount(len(_WIDTHS) + 1)
         ui.casesTable.setHorizontalHeaderLabels([_("Case"), _("Files"), _("Problem or remark")])
-        ui.casesTable.horizontalHeader().setStretchLastSection(True)
         ui.casesTable.verticalHeader().setVisible(False)
+        self.table = CasesTable(ui.casesTable, _WIDTHS)
         ui.folderRadioButton.connect("toggled(bool)", self._onSource)
         ui.dataPathLineEdit.connect("currentPathChanged(QString)", lambda *_: self._onChange())
         ui.leaveOutCheckBox.connect("toggled(bool)", lambda *_: self._onChange())
@@ -77,19 +77,26 @@ class DataSection:
 
     # --- from the scene to files
 
-    def beginWriting(self, folder: Path, paired: bool) -> None:
-        """Prepare writing the scene's cases under `folder`. Raises DataError where they do not fit together."""
-        from GANSynthesisLib.mrml.training_data import scene_cases, write_cases
+    def beginWriting(self, folder: Path, paired: bool, worker) -> None:
+        """Prepare having a worker write the scene's cases under `folder`. Raises DataError where they do not fit
+        together."""
+        from GANSynthesisLib.mrml.case_files import CaseWriter
+        from GANSynthesisLib.mrml.training_data import scene_cases
 
         self.removeWritten()
         cases = scene_cases({role: item for role, item in self.choice() if item}, paired)
         folder.mkdir(parents=True, exist_ok=True)
         self._written = Path(tempfile.mkdtemp(prefix=".training-data-", dir=folder))
-        self._steps = write_cases(cases, self._written)
+        self._writer = CaseWriter(cases, self._written, worker)
 
-    def writeNext(self) -> str:
-        """Write one more file and give its name; empty when all are written. Raises VolumeError, DataError."""
-        return next(self._steps, "")
+    def writeOn(self) -> bool:
+        """Go on writing for some milliseconds; whether all is written. Raises ValueError."""
+        return self._writer.advance()
+
+    @property
+    def writing(self) -> str:
+        """Name of the file at hand."""
+        return self._writer.text
 
     @property
     def folder(self) -> Path:
@@ -106,10 +113,12 @@ class DataSection:
         return folder
 
     def removeWritten(self) -> None:
-        """Remove what was written and not handed over."""
+        """Remove what was written and not handed over; what is being written stops."""
+        if self._writer is not None:
+            self._writer.abandon()
         if self._written is not None:
             shutil.rmtree(self._written, ignore_errors=True)
-        self._written, self._steps = None, None
+        self._written = self._writer = None
 
     # --- the table
 
@@ -121,14 +130,9 @@ class DataSection:
     def showRows(self, rows: list[dict]) -> None:
         """Show the cases found, those with problems first."""
         self.rows = rows
-        table, ordered = self.ui.casesTable, sorted(rows, key=lambda row: (not row["problem"], not row["remark"]))
-        table.setRowCount(min(len(ordered), _SHOWN))
-        for number, row in enumerate(ordered[:_SHOWN]):
-            mark = "✖ " if row["problem"] else ""
-            for column, text in enumerate((row["name"], ", ".join(row["files"]), row["problem"] or row["remark"])):
-                item = qt.QTableWidgetItem((mark if column == 0 else "") + text)
-                item.setToolTip(text if column != 1 else "\n".join(row["files"].values()))
-                table.setItem(number, column, item)
+        self.ui.casesTable.visible = self.ui.casesLabel.visible = True
+        ordered = sorted(rows, key=lambda row: (not row["problem"], not row["remark"]))
+        self.table.show([_cells(row) for row in ordered])
         bad, told = self.withProblems(), sum(bool(row["remark"]) for row in rows)
         words = [_("{count} cases of {subjects} subjects").format(
             count=len(rows), subjects=len({row["subject"] for row in rows}))]
@@ -137,11 +141,7 @@ class DataSection:
         if told:
             words.append(_("{count} with a remark").format(count=told))
         self.ui.casesLabel.text = ", ".join(words) + "."
-        table.visible = self.ui.casesLabel.visible = True
         self.ui.leaveOutCheckBox.visible = bool(bad)
-        table.resizeColumnToContents(0)
-        table.resizeColumnToContents(1)
-        table.resizeRowsToContents()
 
     def withProblems(self) -> list[str]:
         """Names of the cases that cannot be trained on."""
@@ -164,3 +164,10 @@ class DataSection:
     def _showSource(self) -> None:
         self.ui.dataPathLineEdit.visible = self.ui.dataLabel.visible = not self.fromScene
         self.ui.rolesWidget.visible = self.fromScene
+
+
+def _cells(row: dict) -> tuple[tuple[str, str], ...]:
+    """Name, files and what is wrong with a case, each with its tool tip."""
+    name, said = row["name"], row["problem"] or row["remark"]
+    files = (", ".join(row["files"]), "\n".join(row["files"].values()))
+    return (("✖ " if row["problem"] else "") + name, name), files, (said, said)

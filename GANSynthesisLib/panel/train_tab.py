@@ -73,6 +73,8 @@ class TrainTab:
     def poll(self) -> None:
         """Carry on what is under way."""
         self.worker.poll()
+        self.card.poll()
+        self.data.table.poll()
         if self.catalog.poll():
             self._listSystems()
         if self.check.stage:

@@ -12,6 +12,7 @@ from GANSynthesisLib.training.losses import LossesReader
 from GANSynthesisLib.training.unfinished import ENDING
 
 _EVERY = 1.0  # seconds between two looks
+_ROWS = 500  # of the losses that are put into the plot in one look
 _NARROWEST = 280  # pixels of a preview, whatever the panel's width
 
 
@@ -22,6 +23,7 @@ class RunWatch:
         self.ui = ui
         self._job, self._reader, self._curves, self._folder = None, None, None, None
         self._preview, self._lines, self._alerts, self._next = None, 0, [], 0.0
+        self._plotted = 0
         ui.curvesButton.connect("clicked(bool)", self.onCurvesButton)
         self._update()
 
@@ -31,6 +33,7 @@ class RunWatch:
         self._job, self._folder = job, Path(output + ENDING)
         self._reader, self._curves = LossesReader(self._folder / "losses.csv"), None
         self._preview, self._lines, self._alerts, self._next = None, 0, [], 0.0
+        self._plotted = 0
         self.ui.logTextEdit.clear()
         self.ui.previewLabel.clear()
         self.ui.previewTitleLabel.text = ""
@@ -73,15 +76,23 @@ class RunWatch:
             self._alerts.append(advised(text))
 
     def _followCurves(self) -> None:
-        changed = self._reader.read()
-        if not self._reader.rows or slicer.mrmlScene.IsBatchProcessing():
+        """Plot new rows: of many, as a panel finds them that comes to a long run, some in each look."""
+        before = len(self._reader.rows)
+        changed, rows = self._reader.read(), self._reader.rows
+        if not rows or slicer.mrmlScene.IsBatchProcessing():
+            return
+        if len(rows) - before > _ROWS and not self._job.finished:
+            self._next = 0.0  # to have read them is enough for one look
             return
         if self._curves is None:
             from GANSynthesisLib.mrml.curves import LossCurves
 
-            self._curves, changed = LossCurves(_("{model} losses").format(model=self._folder.stem)), True
-        if changed:
-            self._curves.show(self._reader.rows)
+            self._curves, self._plotted = LossCurves(_("{model} losses").format(model=self._folder.stem)), 0
+        if changed or self._plotted < len(rows):
+            self._plotted = len(rows) if self._job.finished else min(len(rows), self._plotted + _ROWS)
+            self._curves.show(rows[: self._plotted])
+        if self._plotted < len(rows):
+            self._next = 0.0
 
     def _followPreview(self) -> None:
         newest = max((self._folder / "previews").glob("*.png"), default=None)

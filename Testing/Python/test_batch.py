@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +13,13 @@ from batch_fixtures import files_in, write_heads, write_model
 from synthetic_cases import head, write_pairs
 
 from GANSynthesisLib.batch import BatchError, find_batch_cases, plan_batch, read_record, run
+from GANSynthesisLib.batch.lock import LOCK_NAME, locked
 from GANSynthesisLib.files import read_volume, write_volume
 from GANSynthesisLib.models import ModelError
 from GANSynthesisLib.progress import Cancelled
 
 CPU = {"device": "cpu"}
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -362,3 +367,34 @@ def test_planning_needs_no_torch():
 
     program = "import sys, GANSynthesisLib.batch; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).resolve().parents[2], check=True)
+
+
+# Two at once
+
+
+def test_only_one_batch_writes_into_a_folder(tmp_path):
+    with locked(tmp_path / "out"):
+        with pytest.raises(BatchError, match="Another batch is writing into .*out: wait for it"):
+            with locked(tmp_path / "out"):
+                pass
+        with locked(tmp_path / "elsewhere"):
+            pass
+    with locked(tmp_path / "out"):
+        pass
+    assert files_in(tmp_path / "out") == []
+
+
+def test_a_killed_process_leaves_no_lock_behind(tmp_path):
+    held = (f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+            "from pathlib import Path; from GANSynthesisLib.batch.lock import locked\n"
+            f"with locked(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(600)")
+    process = subprocess.Popen([sys.executable, "-c", held], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(BatchError, match="Another batch"), locked(tmp_path):
+        pass
+    process.kill()
+    process.wait()
+    assert files_in(tmp_path) == [LOCK_NAME], "a file that locks nothing"
+    with locked(tmp_path):
+        pass
+    assert files_in(tmp_path) == []

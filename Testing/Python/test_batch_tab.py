@@ -14,6 +14,7 @@ from synthetic_cases import head, write_pairs
 
 from GANSynthesisLib import jobs
 from GANSynthesisLib.batch import read_record
+from GANSynthesisLib.batch.lock import locked
 from GANSynthesisLib.files import write_volume
 from GANSynthesisLib.models import list_models
 from GANSynthesisLib.mrml import read_provenance
@@ -155,6 +156,83 @@ def test_another_job_keeps_start_off_until_it_has_ended(opened, place, monkeypat
     worker.state = "idle"
     tab.tab.poll()
     assert tab.ui.startButton.enabled
+
+
+# Many cases
+
+
+def many(folder: Path, *names: str) -> Path:
+    """Files that are listed, and never read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / f"{name}.nii").touch()
+    return folder
+
+
+def listed(tab) -> None:
+    handle_events(60, lambda: tab.tab.poll() or (tab.ui.startButton.enabled and tab.tab.table.filled))
+
+
+def test_two_thousand_cases_are_listed_whole_and_in_order_without_standing_still(opened, place):
+    names = [f"case-{number:04d}" for number in range(2000)]
+    many(place / "many", *names)
+    tab = opened()
+    tab.ui.outputFolderButton.directory = str(place / "out")
+    tab.ui.inputFolderButton.directory = str(place / "many")
+    assert tab.ui.statusLabel.text == "Looking at the cases…" and not tab.ui.startButton.enabled
+    assert tab.ui.startButton.toolTip == "Looking at the cases…" and tab.rows() == []
+    polls = 0
+    while not (tab.ui.startButton.enabled and tab.tab.table.filled):
+        tab.tab.poll()
+        polls += 1
+    assert polls > 2
+    assert [row[:2] for row in tab.rows()] == [(name, "Waiting") for name in names]
+    assert tab.ui.statusLabel.text == "2000 cases, of which 0 are done."
+
+
+def test_another_choice_drops_the_list_that_is_being_made(opened, place):
+    many(place / "first", *[f"old-{number:04d}" for number in range(1500)])
+    many(place / "second", *[f"new-{number:03d}" for number in range(300)])
+    tab = opened()
+    tab.ui.outputFolderButton.directory = str(place / "out")
+    tab.ui.inputFolderButton.directory = str(place / "first")
+    assert tab.ui.statusLabel.text == "Looking at the cases…"
+    tab.ui.inputFolderButton.directory = str(place / "second")
+    listed(tab)
+    assert [row[0] for row in tab.rows()] == [f"new-{number:03d}" for number in range(300)]
+    tab.ui.inputFolderButton.directory = str(place / "first")
+    handle_events(60, lambda: tab.tab.poll() or tab.ui.startButton.enabled)
+    assert not tab.tab.table.filled, "the rows are still being written"
+    tab.ui.inputFolderButton.directory = str(place / "in")
+    listed(tab)
+    assert [row[0] for row in tab.rows()] == ["a", "b", "c"]
+
+
+def test_start_is_given_up_where_something_else_is_chosen_while_cases_are_looked_at(opened, place):
+    many(place / "many", *[f"case-{number:04d}" for number in range(1500)])
+    tab = opened()
+    tab.ui.outputFolderButton.directory = str(place / "out")
+    tab.ui.inputFolderButton.directory = str(place / "many")
+    listed(tab)
+    tab.ui.startButton.click()
+    assert tab.ui.statusLabel.text == "Looking at the cases…"
+    tab.ui.inputFolderButton.directory = str(place / "in")
+    listed(tab)
+    assert not tab.tab.running and tab.ui.startButton.text == "Start" and len(tab.rows()) == 3
+
+
+def test_a_batch_into_a_folder_that_another_one_writes_into_is_refused_in_one_sentence(opened, place):
+    (place / "out").mkdir()
+    tab = opened()
+    tab.choose(place)
+    with locked(place / "out"):
+        tab.start()
+        tab.wait()
+    assert tab.ui.statusLabel.text.startswith("Another batch is writing into ")
+    assert set(tab.states().values()) == {"Waiting"} and files_in(place / "out") == []
+    tab.start()
+    tab.wait()
+    assert tab.states()["a"] == "Done"
 
 
 # Files

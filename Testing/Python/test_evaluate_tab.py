@@ -283,7 +283,7 @@ def test_mismatches_are_refused_in_one_sentence_and_leave_the_scene_as_it_was(sc
         ((other, volume), dict(zip(("fixed_landmarks", "moving_landmarks"), marks, strict=True)), "have 1 points"),
     ):
         with pytest.raises(VolumeError, match=words):
-            Evaluation.of(*nodes, **more)
+            Evaluation.of(*nodes, **more).compare()
     assert snapshot(scene) == before
 
 
@@ -294,6 +294,22 @@ def test_a_failure_while_writing_leaves_the_scene_as_it_was(scene, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         evaluation.write(found)
     assert snapshot(scene) == before
+
+
+def test_writing_that_is_given_up_takes_back_its_own_nodes_only(scene):
+    evaluation = Evaluation.of(add_image(3, "synthetic"), add_image())
+    found, before = evaluation.compare(), snapshot(scene)
+    for steps in range(1, 5):
+        writing = evaluation.writing(found)
+        for _ in range(steps):
+            next(writing)
+        users = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", "note")
+        assert len(slicer.util.getNodesByClass("vtkMRMLTableNode")) == min(steps, 4)
+        writing.close()
+        assert users.GetScene() is scene
+        scene.RemoveNode(users)
+        assert {name for name in snapshot(scene) if "ColorTable" not in name} == {
+            name for name in before if "ColorTable" not in name}
 
 
 # --- the tab

@@ -277,3 +277,21 @@ def test_real_head_with_skull_and_thick_slices_does_not_fit(shared_data, shipped
 def test_real_ct_does_not_fit_a_model_of_mr(shared_data, shipped):
     volume = real(shared_data, "organs_ct_mr/abdomen/example_ct.nii.gz")
     assert "Hounsfield" in check_inputs(shipped["brain-registration"], {"moving": volume})[0]
+
+
+# --- memory
+
+
+def test_too_little_memory_is_told_of_the_machine_and_of_the_gpu_that_computes(card, monkeypatch):
+    pytest.importorskip("slicer")
+    from GANSynthesisLib.mrml import guard
+
+    grid = brain().grid
+    monkeypatch.setattr(guard, "free_host_bytes", lambda: 64 << 30)
+    assert guard.too_little_memory(card, [grid], None) == []
+    assert guard.too_little_memory(card, [grid], 8 << 30) == []
+    (said,) = guard.too_little_memory(card, [grid], 100 << 20)
+    assert "of the GPU's memory are needed and 0.1 GB are free" in said and "the CPU will do some" in said
+    monkeypatch.setattr(guard, "free_host_bytes", lambda: 100 << 20)
+    (said,) = guard.too_little_memory(card, [grid], None)
+    assert "GB of memory are needed and 0.1 GB are free" in said

@@ -247,6 +247,27 @@ def test_work_that_is_left_behind_still_writes_its_checkpoint(worker, tmp_path):
     assert finished(worker).state == "done"
 
 
+@posix
+def test_a_job_given_to_a_worker_that_dies_before_it_begins_is_done_by_the_next_one(worker):
+    worker.start("answer", {})
+    finished(worker)
+    pid = worker.pid
+    os.kill(pid, signal.SIGSTOP)
+    worker.start("answer", {"a": 1})
+    os.kill(pid, signal.SIGKILL)
+    assert finished(worker).result == {"a": 1} and worker.pid != pid
+
+
+@posix
+def test_a_job_that_was_begun_is_not_begun_again(worker):
+    worker.start("answer", {})
+    finished(worker)
+    job = worker.start("steps", {"seconds": 60})
+    until(worker, lambda: job.fraction > 0)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert finished(worker).state == "failed"
+
+
 def test_named_workers_are_one_each():
     assert jobs.worker("one of a kind") is jobs.worker("one of a kind")
 

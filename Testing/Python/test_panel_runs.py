@@ -30,7 +30,8 @@ from SlicerHost import pythonqt
 def one_worker():
     """All runs here share a warm worker, which ends with them."""
     yield
-    jobs.worker("apply").stop()
+    for name in ("apply", "short"):
+        jobs.worker(name).stop()
 
 
 def exchange_folders() -> list[Path]:
@@ -240,8 +241,12 @@ def test_results_can_be_compared_subtracted_and_saved(opened, place):
     ui.fadeSlider.value = 30
     assert view.GetBackgroundVolumeID() == volume.GetID() and view.GetForegroundVolumeID() == made.GetID()
     assert view.GetForegroundOpacity() == pytest.approx(0.3)
-    ui.checkerboardButton.click()
-    ui.differenceButton.click()
+    for button in (ui.checkerboardButton, ui.differenceButton):
+        button.click()
+        assert not ui.show3DButton.enabled and "has been made" in ui.show3DButton.toolTip
+        assert ui.statusLabel.text.startswith("Making the ")
+        handle_events(60, lambda: ui.show3DButton.enabled)
+        assert ui.statusLabel.text == ""
     assert pythonqt.slot_errors == []
     board, less = (slicer.util.getNode(f"*[[]{words}*") for words in ("checkerboard", "difference"))
     for node in (board, less):
@@ -254,6 +259,37 @@ def test_results_can_be_compared_subtracted_and_saved(opened, place):
     assert (from_one | from_other).all() and 0.3 < from_one.mean() < 0.9 and not from_one.all()
     panel.widget.tabs["apply"].results.save(str(place / "report.json"))
     assert '"Model": "t1-t2"' in (place / "report.json").read_text()
+
+
+def test_a_segmentation_is_shown_in_3d_with_the_surfaces_that_slicer_would_make(opened):
+    add_volume("T1")
+    panel = opened("tissue")
+    ui = apply_ui(panel)
+    run(panel)
+    (made,) = nodes_of("vtkMRMLSegmentationNode")
+    mine, slicers = made.GetSegmentation(), slicer.vtkSegmentation()
+    slicers.DeepCopy(mine)
+    slicers.CreateRepresentation("Closed surface")
+    ui.show3DButton.click()
+    assert ui.statusLabel.text == "Making the surfaces…" and not ui.checkerboardButton.enabled
+    handle_events(60, lambda: ui.show3DButton.enabled)
+    assert pythonqt.slot_errors == [] and made.GetDisplayNode().GetVisibility3D()
+    for segment_id in mine.GetSegmentIDs():
+        own, theirs = (each.GetSegment(segment_id).GetRepresentation("Closed surface") for each in (mine, slicers))
+        assert own.GetNumberOfCells() == theirs.GetNumberOfCells() > 0
+        assert np.allclose(own.GetBounds(), theirs.GetBounds(), atol=1e-3)
+
+
+def test_what_is_being_made_of_a_result_goes_with_the_scene(opened):
+    add_volume("T1")
+    panel = opened("t1-t2")
+    run(panel)
+    before = len(nodes_of("vtkMRMLScalarVolumeNode"))
+    apply_ui(panel).checkerboardButton.click()
+    panel.widget.onSceneStartClose(None, None)
+    handle_events(20, lambda: jobs.worker("short").state == "idle")
+    assert len(nodes_of("vtkMRMLScalarVolumeNode")) == before and pythonqt.slot_errors == []
+    assert not exchange_folders()
 
 
 def test_warnings_of_the_guard_stay_on_the_result(opened):

@@ -1,7 +1,10 @@
 """The Train tab in Testing/SlicerHost, on a real worker: cases, settings, a run stopped and resumed, a card."""
 
 import json
+import os
+import tempfile
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from GANSynthesisLib import jobs
 from GANSynthesisLib import models as library
 from GANSynthesisLib.files import write_volume
 from GANSynthesisLib.systems import names, system_class
+from GANSynthesisLib.training.losses import write_losses
 from SlicerHost import pythonqt
 from SlicerHost.host import start_host
 from SlicerHost.scene import start_scene
@@ -42,7 +46,8 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def one_worker():
     yield
-    jobs.worker("training").stop()
+    for name in ("training", "short"):
+        jobs.worker(name).stop()
 
 
 @pytest.fixture
@@ -295,6 +300,61 @@ def test_volumes_of_the_scene_become_cases_that_go_when_the_model_is_there(opene
     assert sorted(path.name for path in (place / "models").iterdir()) == ["tiny.run", "tiny.safetensors"]
 
 
+@pytest.mark.parametrize("how", ["sceneClosing", "close"])
+def test_a_scene_that_is_closed_while_its_volumes_are_written_leaves_no_file(opened, place, how):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folders = {role: hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), role) for role in ("source", "target")}
+    for number in range(4):
+        for role, folder in folders.items():
+            node = slicer.util.addVolumeFromArray(head(number, (60, 200, 200)).voxels, name=f"{role} {number}")
+            hierarchy.CreateItem(folder, node)
+    panel = opened()
+    set_up(panel, "", steps=6)
+    panel.ui.sceneRadioButton.checked = True
+    for role, folder in folders.items():
+        panel.tab.data._selectors[role][0].setCurrentItem(folder)
+    panel.until(lambda: panel.ui.checkButton.enabled)
+    panel.ui.checkButton.click()
+    panel.until(lambda: list((place / "models").rglob("*.nii")))
+    panel.until(lambda: panel.tab.worker.state == "running")
+    getattr(panel.tab, how)()
+    slicer.mrmlScene.Clear(0)
+    panel.until(lambda: panel.tab.worker.state == "idle")
+    assert panel.tab.check.stage == "" and list((place / "models").iterdir()) == []
+    assert not list(Path(tempfile.gettempdir()).glob(f"gansynthesis-{os.getpid()}-*"))
+
+
+def test_a_thousand_cases_are_all_shown_those_with_problems_first(opened):
+    panel, rows = opened(), []
+    for number in range(1000):
+        problem = "It is broken." if number % 300 == 7 else ""
+        rows.append({"name": f"case-{number:04d}", "subject": str(number), "files": {"source": "a.nii"},
+                     "problem": problem, "remark": ""})
+    panel.tab.data.showRows(rows)
+    panel.until(lambda: panel.tab.data.table.filled)
+    shown = [panel.ui.casesTable.item(row, 0).text() for row in range(panel.ui.casesTable.rowCount)]
+    broken = [row["name"] for row in rows if row["problem"]]
+    assert shown[: len(broken)] == [f"✖ {name}" for name in broken]
+    assert shown[len(broken):] == [row["name"] for row in rows if not row["problem"]]
+
+
+def test_a_panel_that_finds_a_long_run_plots_all_of_it_some_rows_in_each_look(opened, place):
+    run = place / "models" / "long.run"
+    run.mkdir(parents=True)
+    write_losses(run / "losses.csv", [{"step": 20.0 * n, "generator/l1": 1.0 / n} for n in range(1, 1801)])
+    panel, looks = opened(), []
+    job = types.SimpleNamespace(arguments={"output": str(place / "models" / "long.safetensors")}, log=[],
+                                finished=False, state="running", error="")
+    panel.tab.watch.begin(job)
+    for _ in range(8):
+        panel.tab.watch.poll()
+        tables = nodes_of("vtkMRMLTableNode")
+        looks.append(tables[0].GetNumberOfRows() if tables else 0)
+    assert looks == sorted(looks) and looks[-1] == 1800 and max(np.diff([0, *looks])) <= 500
+    steps = nodes_of("vtkMRMLTableNode")[0].GetTable().GetColumnByName("step")
+    assert [steps.GetValue(row) for row in range(1800)] == [20 * n for n in range(1, 1801)]
+
+
 def test_the_card_is_saved_and_the_weights_stay_the_same_bits(opened, cases, place):
     panel = opened()
     set_up(panel, cases, steps=2)
@@ -308,6 +368,10 @@ def test_the_card_is_saved_and_the_weights_stay_the_same_bits(opened, cases, pla
     panel.ui.cardLicenceLineEdit.text = "CC BY 4.0"
     next(each for each in panel.ui.cardPortsWidget.children() if each.name == "input_source").text = "T1"
     panel.ui.saveCardButton.click()
+    assert panel.ui.cardStatusLabel.text == "Saving…" and path.read_bytes() == file
+    assert not panel.ui.saveCardButton.enabled and "being saved" in panel.ui.saveCardButton.toolTip
+    assert not panel.ui.cardTitleLineEdit.enabled and not panel.ui.cardModelSelector.enabled
+    panel.until(lambda: panel.ui.saveCardButton.enabled)
     assert str(path) in panel.ui.cardStatusLabel.text
     card = library.load_model("tiny").card
     assert (card.title, card.description, card.licence) == ("Köpfe: T1 to T2", "For tests.", "CC BY 4.0")

@@ -1,5 +1,8 @@
 """Training cases before a run: what is found wrong with files, and volumes of the scene written as cases."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +12,13 @@ import slicer
 import vtk
 from synthetic_cases import head, labels_of, other_contrast, write_cases, write_pairs
 
+from GANSynthesisLib import jobs
 from GANSynthesisLib.files import read_channels, read_volume, write_volume
 from GANSynthesisLib.grid import VolumeError
+from GANSynthesisLib.mrml.case_files import CaseWriter
 from GANSynthesisLib.mrml.inputs import volume_from_node
 from GANSynthesisLib.mrml.outputs import fill_segmentation
 from GANSynthesisLib.mrml.training_data import scene_cases, segment_names
-from GANSynthesisLib.mrml.training_data import write_cases as write_scene_cases
 from GANSynthesisLib.progress import Cancelled
 from GANSynthesisLib.training.cases import DataError
 from GANSynthesisLib.training.inspection import inspect_cases
@@ -124,6 +128,22 @@ def folder(hierarchy, name: str) -> int:
     return hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), name)
 
 
+def write_scene_cases(cases, into: Path) -> None:
+    """Have a worker write the cases."""
+    worker = jobs.worker("training")
+    writer, end = CaseWriter(cases, into, worker), time.monotonic() + 60
+    while not writer.advance():
+        worker.poll()
+        assert time.monotonic() < end, writer.text
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_worker():
+    yield
+    jobs.worker("training").stop()
+
+
 def small(seed: int):
     return head(seed, (4, 10, 9))
 
@@ -167,7 +187,9 @@ def test_cases_are_written_where_the_scene_shows_them(hierarchy, tmp_path):
     moved.SetMatrixTransformToParent(matrix)
     node.SetAndObserveTransformNodeID(moved.GetID())
     before = slicer.mrmlScene.GetNumberOfNodes()
-    assert list(write_scene_cases(scene_cases(items), tmp_path)) == ["source/head.nii", "target/head.nii"]
+    write_scene_cases(scene_cases(items), tmp_path)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")) == [
+        "source/head.nii", "target/head.nii"]
     written, shown = read_volume(tmp_path / "source" / "head.nii"), volume_from_node(node)
     assert written.grid.same_as(shown.grid) and (written.voxels == shown.voxels).all()
     assert slicer.mrmlScene.GetNumberOfNodes() == before
@@ -188,7 +210,7 @@ def test_labels_are_written_on_their_images_grid(hierarchy, tmp_path, kind):
         hierarchy.CreateItem(items["labels"], node)
     cases = scene_cases(items)
     assert segment_names(cases) == ([] if kind == "label map" else ["tissue", "bright"])
-    list(write_scene_cases(cases, tmp_path))
+    write_scene_cases(cases, tmp_path)
     written = read_volume(tmp_path / "labels" / "head.nii")
     assert (written.voxels == labels.voxels).all() and written.voxels.dtype == np.uint8
     assert written.grid.same_as(small(0).grid)
@@ -200,7 +222,7 @@ def test_labels_of_registrations_become_channels(hierarchy, tmp_path):
     for role in ("fixed", "moving"):
         add(hierarchy, items[role], small(0), "head")
         add(hierarchy, items[f"{role}_labels"], labels_of(small(0)), "head", "vtkMRMLLabelMapVolumeNode")
-    list(write_scene_cases(scene_cases(items), tmp_path))
+    write_scene_cases(scene_cases(items), tmp_path)
     channels = read_channels(tmp_path / "fixed_labels" / "head.nii")
     values = labels_of(small(0)).voxels
     assert [(each.voxels == (values == value)).all() for value, each in enumerate(channels, start=1)] == [True, True]
@@ -213,7 +235,7 @@ def test_labels_that_do_not_lie_on_their_image_are_refused(hierarchy, tmp_path):
     other[0, 3] = 5
     add(hierarchy, items["labels"], labels_of(head(0, (4, 10, 9), other)), "labels", "vtkMRMLLabelMapVolumeNode")
     with pytest.raises(DataError, match="'labels' does not lie on the grid of 'head'"):
-        list(write_scene_cases(scene_cases(items), tmp_path))
+        write_scene_cases(scene_cases(items), tmp_path)
 
 
 def test_a_volume_that_cannot_be_used_is_named_before_it_is_written(hierarchy, tmp_path):
@@ -221,5 +243,40 @@ def test_a_volume_that_cannot_be_used_is_named_before_it_is_written(hierarchy, t
     flat = small(0)
     add(hierarchy, items["image"], flat.with_voxels(np.full(flat.shape, 7, np.float32)), "flat")
     with pytest.raises(VolumeError, match="flat"):
-        list(write_scene_cases(scene_cases(items), tmp_path))
+        write_scene_cases(scene_cases(items), tmp_path)
     assert not list(Path(tmp_path).rglob("*.nii"))
+
+
+def test_no_more_than_one_volume_is_read_in_one_step(hierarchy, tmp_path, monkeypatch):
+    items = {role: folder(hierarchy, role) for role in ("source", "target")}
+    for role, item in items.items():
+        for number in range(3):
+            add(hierarchy, item, small(number), f"{role} {number}")
+    read, worker = [], jobs.worker("training")
+    monkeypatch.setattr("GANSynthesisLib.mrml.training_data.volume_from_node",
+                        lambda node, **how: read.append(node.GetName()) or volume_from_node(node, **how))
+    writer, most, end = CaseWriter(scene_cases(items), tmp_path, worker), 0, time.monotonic() + 60
+    while True:
+        before, written = len(read), writer.advance()
+        most = max(most, len(read) - before)
+        if written:
+            break
+        assert time.monotonic() < end
+        worker.poll()
+    assert most == 1 and len(read) == 6
+    assert len(list(tmp_path.rglob("*.nii"))) == 6
+
+
+def test_a_killed_worker_is_told_and_the_next_one_writes_the_cases(hierarchy, tmp_path):
+    item = folder(hierarchy, "image")
+    add(hierarchy, item, small(0), "head")
+    worker = jobs.worker("training")
+    writer, end = CaseWriter(scene_cases({"image": item}), tmp_path, worker), time.monotonic() + 60
+    with pytest.raises(DataError, match="The worker process "):
+        while time.monotonic() < end:
+            writer.advance()
+            worker.poll()
+            if worker.state == "running":
+                os.kill(worker.pid, signal.SIGKILL)
+    write_scene_cases(scene_cases({"image": item}), tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["head.nii"]
