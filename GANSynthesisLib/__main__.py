@@ -203,9 +203,11 @@ def _batch(arguments) -> int:
     from GANSynthesisLib.batch.run import run_batch  # torch, once it is clear that there is work
 
     record = run_batch(plan, device=arguments.device, progress=_show_progress, said=_show_case)
-    failed = sum(record.cases[name].state == "failed" for name in todo)
-    print(f"{len(plan.cases)} cases: {len(todo) - failed} done, {failed} failed, "
-          f"{len(plan.cases) - len(todo)} done before; results in {plan.output_folder}")
+    mine = [case.name for case in plan.cases if case.name in record.cases]  # of several processes, each has a share
+    new = [record.cases[name].state for name in mine if name in todo]
+    failed = new.count("failed")
+    print(f"{len(mine)} cases: {len(new) - failed} done, {failed} failed, {len(mine) - len(new)} done before; results "
+          f"in {plan.output_folder}")
     return 1 if failed else 0
 
 

@@ -113,12 +113,21 @@ class SpatialTransform:
 
     def total_displacement(self, grid: Grid) -> np.ndarray:
         """(3, K, J, I) float32: where the whole map takes each point of `grid`, minus the point, in RAS mm."""
+        if self.displacement is not None and np.array_equal(self.matrix, np.eye(4)) and grid.same_as(self.grid):
+            return self.displacement
         points = grid.points().reshape(-1, 3)
         total = np.empty((len(points), 3), np.float32)
         for start in range(0, len(points), 1 << 18):  # bounded memory
             part = slice(start, start + (1 << 18))
             total[part] = self.points(points[part]) - points[part]
         return np.ascontiguousarray(total.T.reshape(3, *grid.shape))
+
+    def as_field(self) -> SpatialTransform:
+        """The whole map as one displacement on its grid, which is how MRML holds it; a linear one as it is."""
+        if self.displacement is None:
+            return self
+        grid = self.grid.regular()
+        return SpatialTransform(np.eye(4), self.total_displacement(grid), grid)
 
     def jacobian_determinant(self) -> np.ndarray:
         """(K, J, I) float32: local volume change of the whole map on its grid; (1, 1, 1) without a grid."""

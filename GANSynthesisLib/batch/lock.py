@@ -19,11 +19,11 @@ _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK_NAME) -> Iterator[None]:
     """Hold the lock of a folder, which is made where it is not there. Raises BatchError where another process, or
     another call in this one, holds it; OSError where the folder cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK_NAME
+    path = folder / name
     handle = _opened_and_locked(path)
     while not _is_still(path, handle):  # who held it has removed it between the opening and the locking
         os.close(handle)

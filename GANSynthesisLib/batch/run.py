@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import time
@@ -9,25 +10,29 @@ import warnings
 from collections.abc import Callable
 
 from GANSynthesisLib.batch.cases import BatchCase
-from GANSynthesisLib.batch.lock import locked
+from GANSynthesisLib.batch.lock import LOCK_NAME, locked
 from GANSynthesisLib.batch.plan import BatchPlan
 from GANSynthesisLib.batch.record import BatchRecord, CaseRecord
+from GANSynthesisLib.batch.shared_record import SharedRecord
 from GANSynthesisLib.devices import torch_device
 from GANSynthesisLib.files import read_volume, replaced_whole, write_volume
 from GANSynthesisLib.inference import apply_model
 from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress, never, silent, stop_if
+from GANSynthesisLib.shares import Share, own_share
 from GANSynthesisLib.transforms import write_transform
 
 
 def run_batch(
     plan: BatchPlan,
     *,
+    share: Share | None = None,
     device: str = "auto",
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
     said: Callable[[str, CaseRecord], None] | None = None,
 ) -> BatchRecord:
-    """Do what remains of a plan; gives the record, which is in the output folder too.
+    """Do what remains of a plan; gives the record, which is in the output folder too. Of several processes (`share`,
+    by default `shares.own_share`) each does its part, and all keep the one record.
 
     said(name of the case, its record) is called after every case. A case that cannot be done is recorded as failed,
     with one sentence, and the others go on. Raises Cancelled, the case at hand being left as it was before it;
@@ -35,8 +40,20 @@ def run_batch(
     record cannot be written.
     """
     torch_device(device)
-    with locked(plan.output_folder):
-        return _run(plan, device, progress or silent, cancelled or never, said)
+    share = share or own_share()
+    with locked(plan.output_folder, LOCK_NAME if share.count == 1 else f".batch-{share.rank}.lock"):
+        return _run(_part(plan, share), device, progress or silent, cancelled or never, said)
+
+
+def _part(plan: BatchPlan, share: Share) -> BatchPlan:
+    """Every so many-th case, done or not: processes that look at different moments agree on whose a case is."""
+    if share.count == 1:
+        return plan
+    cases = list(share.of(plan.cases))
+    record = dataclasses.replace(plan.record, cases={case.name: plan.record.cases[case.name] for case in cases})
+    names = {name for each in record.cases.values() for name in each.outputs.values()}
+    return dataclasses.replace(plan, cases=cases, record=SharedRecord(**vars(record)),
+                               outdated=tuple(name for name in plan.outdated if name in names))
 
 
 def _run(plan: BatchPlan, device: str, progress: Progress, cancelled: IsCancelled, said) -> BatchRecord:
@@ -62,8 +79,9 @@ def _clear(plan: BatchPlan) -> None:
     """Remove what is about to be made anew, and what a batch that was ended from outside left half-written."""
     for name in plan.outdated:
         (plan.output_folder / name).unlink(missing_ok=True)
-    for folder in plan.output_folder.glob(".writing-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    if not isinstance(plan.record, SharedRecord):  # else others may be writing
+        for folder in plan.output_folder.glob(".writing-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_case(plan: BatchPlan, case: BatchCase, device: str, progress: Progress, cancelled: IsCancelled) -> None:

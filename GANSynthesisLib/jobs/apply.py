@@ -8,6 +8,7 @@ from typing import Any
 from GANSynthesisLib.inference import apply_model, generate
 from GANSynthesisLib.jobs.exchange import Exchange
 from GANSynthesisLib.models import load_model
+from GANSynthesisLib.transforms import SpatialTransform
 
 
 def apply_job(arguments: dict[str, Any], session) -> list[dict[str, Any]]:
@@ -38,5 +39,8 @@ def generate_job(arguments: dict[str, Any], session) -> list[dict[str, Any]]:
 
 
 def _described(result, exchange: Exchange) -> dict[str, Any]:
-    outputs = {name: exchange.write(value) for name, value in result.outputs.items()}
+    outputs = {}
+    for name, value in result.outputs.items():
+        # Composed here, a transform enters the scene at once; on 128³ voxels it takes a second.
+        outputs[name] = exchange.write(value.as_field() if isinstance(value, SpatialTransform) else value)
     return {"outputs": outputs, "report": result.report}

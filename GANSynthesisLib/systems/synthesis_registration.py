@@ -82,8 +82,6 @@ class SynthesisRegistrationSettings(RegistrationSettings):
             )
         if len(self.crop) != 3:
             raise SettingsError(f"crop has {len(self.crop)} numbers: give depth, rows and columns.")
-        if self.diffeomorphic and not self.dense:
-            raise SettingsError("diffeomorphic is about the dense displacement: it needs dense=true.")
 
 
 class SynthesisRegistration(Registration):
@@ -107,8 +105,8 @@ class SynthesisRegistration(Registration):
     )
     Settings = SynthesisRegistrationSettings
     quality_meaning = (
-        "the similarity reached: NMI from 1 to 2, MIND from 0 to 1, or their sum; more is better; a hint for comparing "
-        "results of one pair, not calibrated to millimeters"
+        "the similarity reached: NMI from 1 to 2, MIND from 0 to 1, or their sum; more is better; a hint for "
+        "comparing results of one pair, not calibrated to millimeters"
     )
     optional_roles = ()
     criterion = ""

@@ -99,18 +99,16 @@ def _as_built(case: Case) -> None:
 
 def monai(overlap: float, mode: str) -> Callable[[Case], torch.Tensor]:
     def apply(case: Case) -> torch.Tensor:
-        from monai.inferers import SlidingWindowInferer
-
         _as_built(case)
-        inferer = SlidingWindowInferer(WINDOW, sw_batch_size=1, overlap=overlap, mode=mode)
+        inferers = importlib.import_module("monai.inferers")
+        inferer = inferers.SlidingWindowInferer(WINDOW, sw_batch_size=1, overlap=overlap, mode=mode)
         with torch.inference_mode():
             return inferer(case.image[None], case.system.generator)[0]
     return apply
 
 
 def torchio(case: Case) -> torch.Tensor:
-    import torchio as tio
-
+    tio = importlib.import_module("torchio")
     _as_built(case)
     subject = tio.Subject(source=tio.ScalarImage(tensor=case.image))
     sampler = tio.GridSampler(subject, [min(WINDOW, size) for size in case.image.shape[1:]], WINDOW // 4)
@@ -124,12 +122,15 @@ def torchio(case: Case) -> torch.Tensor:
 def peers() -> dict[str, Callable[[Case], torch.Tensor]]:
     """Those that are installed; the others are left out by name."""
     found: dict[str, Callable[[Case], torch.Tensor]] = {"one plain pass": plain}
-    found["MONAI, 25 % constant"] = monai(0.25, "constant")
-    found["MONAI, 50 % Gaussian"] = monai(0.5, "gaussian")
-    if importlib.util.find_spec("torchio"):
-        found["TorchIO, 25 %"] = torchio
-    else:
-        print("left out: TorchIO is not installed (pip install torchio)", file=sys.stderr)
+    libraries = {
+        "monai": {"MONAI, 25 % constant": monai(0.25, "constant"), "MONAI, 50 % Gaussian": monai(0.5, "gaussian")},
+        "torchio": {"TorchIO, 25 %": torchio},
+    }
+    for library, theirs in libraries.items():
+        if importlib.util.find_spec(library):
+            found |= theirs
+        else:
+            print(f"left out: {library} is not installed (pip install {library})", file=sys.stderr)
     return found
 
 

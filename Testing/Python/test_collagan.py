@@ -67,7 +67,8 @@ def test_with_every_contrast_given_each_can_be_asked_for(model):
 
 
 def test_two_missing_contrasts_are_too_many(model):
-    with pytest.raises(ModelError, match="takes: T1 .T1., T2 .T2., PD .PD.; it needs T2, PD; or T1, PD; or T1, T2: give"):
+    sentence = "takes: T1 .T1., T2 .T2., PD .PD.; it needs T2, PD; or T1, PD; or T1, T2: give"
+    with pytest.raises(ModelError, match=sentence):
         apply_model(model, {"T1": contrasts_of(5)["T1"]})
 
 

@@ -173,3 +173,14 @@ def test_impossible_transforms_and_files_are_refused_with_a_remedy(tmp_path):
     sitk.WriteTransform(spline, str(tmp_path / "spline.tfm"))
     with pytest.raises(VolumeError, match="displacement field first"):
         read_transform(tmp_path / "spline.tfm")
+
+
+def test_as_one_field_it_is_the_same_map_on_its_grid():
+    transform = bent_transform()
+    field = transform.as_field()
+    at = transform.grid.points().reshape(-1, 3)
+    np.testing.assert_array_equal(field.matrix, np.eye(4))
+    np.testing.assert_allclose(field.points(at), transform.points(at), atol=1e-4)
+    assert field.total_displacement(field.grid) is field.displacement
+    linear = SpatialTransform(transform.matrix)
+    assert linear.as_field() is linear
