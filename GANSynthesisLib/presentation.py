@@ -36,7 +36,7 @@ def task_tip(task: str, possible: bool) -> str:
         "synthesize": _("Make an image of another kind from one or several images."),
         "segment": _("Find structures in an image."),
         "register": _("Align a moving image to a fixed one."),
-        "reconstruct": _("Make a volume from what a scanner measured."),
+        "reconstruct": _("Make a volume of finer voxels: thin slices of thick ones, high of low resolution."),
         "generate": _("Make new images that show no patient."),
     }[task]
 
@@ -73,7 +73,8 @@ def input_ports(card: Card, task: str) -> list[Port]:
 
 def port_title(port: Port) -> str:
     """How an input is called: "Input (T1)", "Fixed (MR)"."""
-    roles = {"source": _("Input"), "target": _("Input"), "fixed": _("Fixed"), "moving": _("Moving")}
+    roles = {"source": _("Input"), "target": _("Input"), "fixed": _("Fixed"), "moving": _("Moving"),
+             "thick": _("Thick slices"), "second": _("Second stack"), "low": _("Low resolution")}
     title = roles.get(port.name, port.name)
     return f"{title} ({port.modality})" if port.modality and port.modality != title else title
 
@@ -98,6 +99,10 @@ def _given(port: Port) -> str:
     """What an output is, in a few words: "T2", "aligned MR", "gland, bladder"."""
     if port.name == "warped":
         return _("aligned {modality}").format(modality=port.modality).strip()
+    if port.name == "thin":
+        return _("{modality} of thin slices").format(modality=port.modality).strip()
+    if port.name == "high":
+        return _("{modality} of high resolution").format(modality=port.modality).strip()
     if port.is_segmentation and port.label_names:
         names = list(port.label_names.values())
         return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")

@@ -10,6 +10,7 @@ import torch
 
 from GANSynthesisLib.devices import torch_device
 from GANSynthesisLib.inference.built import built_system
+from GANSynthesisLib.inference.reconstruction import reconstruct
 from GANSynthesisLib.inference.registration import register
 from GANSynthesisLib.inference.report import start_report
 from GANSynthesisLib.inference.translation import translate
@@ -38,7 +39,7 @@ def apply_model(
     outputs: names wanted, by default all that the given inputs allow. tile: window (D, H, W) in working voxels of a
     3D model; by default the whole volume where it fits. precision: `32` or `bf16`. optimize: steps by which a
     registration is improved for this very pair. Results lie on the grid of the input they belong to (registration: of
-    the fixed volume). Raises VolumeError, ModelError or DeviceError before any
+    the fixed volume; reconstruction: on a finer one). Raises VolumeError, ModelError or DeviceError before any
     work, Cancelled during it.
     """
     progress, cancelled = progress or silent, cancelled or never
@@ -60,7 +61,8 @@ def apply_model(
                 with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
                     found = register(card, system, inputs, wanted, where, report, progress, cancelled, optimize)
             else:
-                found = translate(
+                work = reconstruct if card.task == "reconstruct" else translate
+                found = work(
                     card, system, inputs, wanted, tile=tile, precision=precision, device=where, report=report,
                     progress=progress, cancelled=cancelled,
                 )

@@ -168,7 +168,7 @@ class Request:
         if port.is_segmentation:
             return segmentation_to_node(values[0], node, like=like)
         result = volume_to_node(values[0], node, like=like, **display)
-        if output == "warped":
+        if output == "warped" or self.task == "reconstruct":  # the input's own values
             show_like(result, like)
         return result
 
@@ -182,7 +182,8 @@ class Request:
             number = output.removeprefix("image").replace("_", " ")
             return f"{card.title} [synthetic {modality}{number}]"
         main = next(iter(self.nodes.values())).GetName()
-        return f"{main} [segmentation {card.name}]" if port.is_segmentation else f"{main} [synthetic {modality}]"
+        made = "reconstructed" if self.task == "reconstruct" else "synthetic"
+        return f"{main} [segmentation {card.name}]" if port.is_segmentation else f"{main} [{made} {modality}]"
 
 
 def _model_for(task: str, model) -> Model:

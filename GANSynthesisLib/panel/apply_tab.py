@@ -143,7 +143,7 @@ class ApplyTab:
                 return _("No model is chosen: clear the search, or choose another task.")
             return " ".join([presentation.no_model_sentence(user_models_folder()), *self._leftOut])
         task = self.chooser.task
-        output = self._parameterNode.outputVolume if task in ("synthesize", "register") else None
+        output = self._parameterNode.outputVolume if task in ("synthesize", "register", "reconstruct") else None
         ports = presentation.input_ports(self.chooser.card, task)
         return presentation.what_is_missing(ports, self._inputNodes(), output) or self._readiness()
 
@@ -236,7 +236,7 @@ class ApplyTab:
             given = {"transform": node.outputTransform, "warped": node.outputVolume}
         elif task == "segment":
             given, region = {None: node.outputSegmentation}, node.region
-        elif task == "synthesize":
+        elif task in ("synthesize", "reconstruct"):
             given, region = {None: node.outputVolume}, node.region
         request = Request.of(task, model, None, self._volumes(), given, details=details, region=region)
         return SceneJob(request, jobs.worker("apply"), options, count=node.count, warnings=tuple(self._findings))

@@ -95,11 +95,11 @@ def show_card(ui, card: Card | None, task: str) -> None:
     registers, generates = task == "register", task == "generate"
     for label, field, used in (
         (ui.outputTransformLabel, ui.outputTransformSelector, "transform" in outputs),
-        (ui.outputVolumeLabel, ui.outputVolumeSelector, task == "synthesize" or "warped" in outputs),
+        (ui.outputVolumeLabel, ui.outputVolumeSelector, task in ("synthesize", "reconstruct") or "warped" in outputs),
         (ui.outputSegmentationLabel, ui.outputSegmentationSelector, task == "segment"),
         (ui.fixedLandmarksLabel, ui.fixedLandmarksSelector, registers),
         (ui.movingLandmarksLabel, ui.movingLandmarksSelector, registers),
-        (ui.regionLabel, ui.regionSelector, task in ("synthesize", "segment")),
+        (ui.regionLabel, ui.regionSelector, task in ("synthesize", "segment", "reconstruct")),
         (ui.detailsCheckBox, ui.detailsCheckBox, registers and len(outputs) > 2),
         (ui.countLabel, ui.countSpinBox, generates),
         (ui.precisionLabel, ui.precisionSelector, not generates),

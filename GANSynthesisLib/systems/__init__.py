@@ -15,6 +15,8 @@ _PLACES = {
     "shape_consistency": ("GANSynthesisLib.systems.shape_consistency", "ShapeConsistency"),
     "tdgan": ("GANSynthesisLib.systems.tdgan", "TDGAN"),
     "collagan": ("GANSynthesisLib.systems.collagan", "CollaGAN"),
+    "thin_slices": ("GANSynthesisLib.systems.thin_slices", "ThinSlices"),
+    "high_resolution": ("GANSynthesisLib.systems.high_resolution", "HighResolution"),
     "segmentor": ("GANSynthesisLib.systems.segmentor", "Segmentor"),
     "wgan_registration": ("GANSynthesisLib.systems.wgan_registration", "WGANRegistration"),
     "adversarial_registration": (

@@ -17,8 +17,8 @@ PATIENTS = ("ms_patient07", "glioma_tcga")
 CONTRASTS = ("T1", "T2", "FLAIR")
 SETTINGS = {
     "width": 16, "levels": 3, "batch": 2, "learning_rate": 1e-3, "beta1": 0.9, "warmup": 100, "decay_from": 0.3,
-    "ema": 0.99, "validation_fraction": 0, "intensity": "median:0:3", "modality": "T1, T2 or FLAIR",
-    "anatomy": "adult brain, skull-stripped", "checkpoint_every": 250,
+    "ema": 0.99, "l1_weight": 0, "l2_weight": 1, "validation_fraction": 0, "intensity": "median:0:3",
+    "modality": "T1, T2 or FLAIR", "anatomy": "adult brain, skull-stripped", "checkpoint_every": 250,
 }
 THIN = {"spacing": "1,1,2", "factor": 3, "patch": "33,64,64"}
 HIGH = {"spacing": "1", "factor": 2, "noise": 0.02, "patch": "48,48,48"}

@@ -16,6 +16,7 @@ import os
 import sys
 from pathlib import Path
 
+import any_contrast
 import between_patients
 import brain_registration
 import geometry
@@ -43,6 +44,7 @@ def main() -> int:
     data, device = chosen.data, chosen.device
     benchmarks = {
         "synthesis": lambda: synthesis.measure(data, device=device),
+        "missing contrast": lambda: any_contrast.measure(data, device=device),
         "segmentation loss": lambda: segmentation_loss.measure(data, chosen.labels, device=device),
         "brain registration": lambda: brain_registration.measure(data, device=device),
         "between patients": lambda: between_patients.measure(data, chosen.labels, device=device),
