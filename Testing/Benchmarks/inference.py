@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import timed_training
 import torch
 from command import Entry, parser, print_table, run
 from panel import head
@@ -199,30 +199,30 @@ def overhead(case: Case) -> list[Entry]:
     return [Entry(f"engine beside its network, {case.name}", share, 0.05, "fraction", "peer: the goal; lower")]
 
 
-def peak_bytes(settings: dict, size: int, how: str) -> int:
+def peak_megabytes(settings: dict, size: int, how: str) -> float:
     """Of a process of its own that applies a network to size³ voxels, beyond what it takes before."""
     code = f"import inference; inference.print_peak({settings!r}, {size}, {how!r})"
     answer = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True,
                             text=True)
-    return int(answer.stdout.split()[-1])
+    return float(answer.stdout.split()[-1])
 
 
 def print_peak(settings: dict, size: int, how: str) -> None:
     case, small = case_of("", settings, (size,) * 3), case_of("", settings, (32,) * 3)
     apply = ours if how == "ours" else plain
     apply(small)  # libraries and kernels
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    before = timed_training.memory()["resident"]
     apply(case)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+    print(timed_training.memory()["peak"] - before)
 
 
 def memory(settings: dict, size: int, name: str) -> list[Entry]:
-    if not Path("/proc/self/statm").exists():
+    if not timed_training.memory()["peak"]:
         print("left out: peak memory, which this system does not tell", file=sys.stderr)
         return []
-    found, naive = (peak_bytes(settings, size, how) for how in ("ours", "plain"))
-    print_table(f"Peak memory, {name}", ("", "MB"), [("ours", found >> 20), ("one plain pass", naive >> 20)])
-    return [Entry(f"peak memory, {name}", found / 2**20, naive / 2**20, "MB", "one plain pass; lower, goal 0.6")]
+    found, naive = (peak_megabytes(settings, size, how) for how in ("ours", "plain"))
+    print_table(f"Peak memory, {name}", ("", "MB"), [("ours", f"{found:.0f}"), ("one plain pass", f"{naive:.0f}")])
+    return [Entry(f"peak memory, {name}", found, naive, "MB", "one plain pass; lower, goal 0.6")]
 
 
 def node_to_node(shape: tuple[int, int, int], settings: dict, name: str) -> list[Entry]:
