@@ -8,7 +8,7 @@ from torch import nn
 from GANSynthesisLib.networks.streamed import Doubled, FeatureMap, Pooled, convolved
 from GANSynthesisLib.networks.translation import (
     DoubleConvolution,
-    Translator,
+    Retouch,
     UNetBody,
     convolution,
     group_norm,
@@ -16,19 +16,13 @@ from GANSynthesisLib.networks.translation import (
 )
 
 
-class Addition(nn.Module):
+class Addition(Retouch):
     """An interpolated volume, with what a translator adds to it where nothing was acquired.
 
     Forward: (B, C, D, H, W) -> (B, 1, D, H, W). The first channel is the interpolated volume, the last one is 1 where
-    a voxel was acquired and 0 elsewhere: acquired voxels are given back as they are. Nothing is added at first: the
-    last layer starts with weights of zero, so that training begins at interpolation.
+    a voxel was acquired and 0 elsewhere: acquired voxels are given back as they are. Nothing is added at first, so
+    that training begins at interpolation.
     """
-
-    def __init__(self, translator: Translator):
-        super().__init__()
-        self.translator = translator
-        nn.init.zeros_(translator.last.weight)
-        nn.init.zeros_(translator.last.bias)
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
         return seen[:, :1] + (1 - seen[:, -1:]) * self.translator(seen)

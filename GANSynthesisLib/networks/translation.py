@@ -63,6 +63,19 @@ class Translator(nn.Module):
             return convolved([features], self.last, slab_bytes=self.slab_bytes).raw
 
 
+class Retouch(nn.Module):
+    """A translator that says what is to be added to its input; at first nothing. (B, 1, D, H, W) in and out."""
+
+    def __init__(self, translator: Translator):
+        super().__init__()
+        self.translator = translator
+        nn.init.zeros_(translator.last.weight)
+        nn.init.zeros_(translator.last.bias)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image + self.translator(image)
+
+
 class UNetBody(nn.Module):
     """Encoder-decoder with skips; `levels` halvings, channels doubling to 8 × width. Any input size."""
 

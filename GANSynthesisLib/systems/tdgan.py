@@ -7,10 +7,9 @@ import dataclasses
 import math
 
 import torch
-from torch import nn
 
 from GANSynthesisLib.networks.discriminators import PatchDiscriminator
-from GANSynthesisLib.networks.translation import Translator
+from GANSynthesisLib.networks.translation import Retouch
 from GANSynthesisLib.objectives.adversarial import discriminator_loss, generator_loss
 from GANSynthesisLib.objectives.segmentation import dice_cross_entropy
 from GANSynthesisLib.systems.base import Batch, Losses
@@ -36,19 +35,6 @@ class TDGANSettings(CycleGANSettings):
     segmentor_steps: int = setting(
         500, "steps of the segmentor on DRRs alone, before it is frozen and the others begin", low=1, high=1000000,
         common=True)
-
-
-class Retouch(nn.Module):
-    """A translator that says what is to be added to its input; at first nothing. (B, 1, D, H, W) in and out."""
-
-    def __init__(self, translator: Translator):
-        super().__init__()
-        self.translator = translator
-        nn.init.zeros_(translator.last.weight)
-        nn.init.zeros_(translator.last.bias)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return image + self.translator(image)
 
 
 class TDGAN(CycleGAN):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from training_script import parse_arguments, train_in_runs, write_manifest
+from training_script import TIE, TURN, parse_arguments, train_in_runs, write_manifest
 
 PATIENTS = ("ms_patient07", "glioma_tcga")
 SETTINGS = {
@@ -20,15 +20,6 @@ SETTINGS = {
     "simulated_shift": 5, "simulated_rotation": 10, "simulated_scale": 0.1, "simulated_bend": 2,
     "validation_fraction": 0, "checkpoint_every": 200,
     "ema": 0.99, "fixed_modality": "T2", "moving_modality": "T1", "anatomy": "adult brain, skull-stripped",
-}
-# First a loose cycle, in which the translation turns to the other contrast, then one that ties the anatomy.
-TURN = {
-    "learning_rate": 5e-4, "discriminator_learning_rate": 5e-4, "cycle_weight": 1.5,
-    "gradient_consistency_weight": 0.1, "decay_from": 1,
-}
-TIE = {
-    "learning_rate": 2e-4, "discriminator_learning_rate": 1e-4, "cycle_weight": 5, "gradient_consistency_weight": 0.3,
-    "decay_from": 0.3,
 }
 RUNS = ((400, TURN), (300, TIE))
 CARD = {

@@ -12,7 +12,7 @@ T1 and T2 of the patient whose T2 is trained on).
 
 from __future__ import annotations
 
-from training_script import parse_arguments, train_in_runs, write_manifest
+from training_script import TIE, TURN, parse_arguments, train_in_runs, write_manifest
 
 T1_OF, T2_OF = ("glioma_tcga", "glioma_brats", "glioma_aurora"), ("ms_patient07",)
 SETTINGS = {
@@ -20,14 +20,6 @@ SETTINGS = {
     "intensity": "median:0:3", "target_intensity": "median:0:3", "modality": "T1", "target_modality": "T2",
     "anatomy": "adult brain, skull-stripped", "cycle_noise": 0.02, "validation_fraction": 0, "checkpoint_every": 200,
     "ema": 0.99,
-}
-TURN = {
-    "learning_rate": 5e-4, "discriminator_learning_rate": 5e-4, "cycle_weight": 1.5,
-    "gradient_consistency_weight": 0.1, "decay_from": 1,
-}
-TIE = {
-    "learning_rate": 2e-4, "discriminator_learning_rate": 1e-4, "cycle_weight": 5, "gradient_consistency_weight": 0.3,
-    "decay_from": 0.3,
 }
 RUNS = ((300, TURN), (500, TIE))
 CARD = {

@@ -8,7 +8,7 @@ obs071 train; obs072 to obs083 are kept for the test.
 
 from __future__ import annotations
 
-from training_script import parse_arguments, train_in_runs, write_manifest
+from training_script import TIE, TURN, parse_arguments, train_in_runs, write_manifest
 
 LAST_TRAINING_CASE = 71
 SETTINGS = {
@@ -18,15 +18,6 @@ SETTINGS = {
     "validation_fraction": 0, "checkpoint_every": 200,
     "ema": 0.99, "fixed_modality": "TRUS", "moving_modality": "T2 MR", "fixed_intensity": "window:0:255",
     "moving_intensity": "window:0:255", "anatomy": "prostate",
-}
-# First a loose cycle, in which the translation turns to the other contrast, then one that ties the anatomy.
-TURN = {
-    "learning_rate": 5e-4, "discriminator_learning_rate": 5e-4, "cycle_weight": 1.5,
-    "gradient_consistency_weight": 0.1, "decay_from": 1,
-}
-TIE = {
-    "learning_rate": 2e-4, "discriminator_learning_rate": 1e-4, "cycle_weight": 5, "gradient_consistency_weight": 0.3,
-    "decay_from": 0.3,
 }
 RUNS = ((400, TURN), (300, TIE))
 CARD = {

@@ -12,6 +12,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from GANSynthesisLib.training import train  # noqa: E402
 
+# A CycleGAN in two runs: first a loose cycle, in which the translation turns to the other contrast, then one that ties
+# the anatomy.
+TURN = {
+    "learning_rate": 5e-4, "discriminator_learning_rate": 5e-4, "cycle_weight": 1.5,
+    "gradient_consistency_weight": 0.1, "decay_from": 1,
+}
+TIE = {
+    "learning_rate": 2e-4, "discriminator_learning_rate": 1e-4, "cycle_weight": 5, "gradient_consistency_weight": 0.3,
+    "decay_from": 0.3,
+}
 MODELS = Path(__file__).resolve().parents[1] / "Models"
 
 
