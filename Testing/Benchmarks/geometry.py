@@ -72,7 +72,8 @@ def inputs_of(model: Model, image: Volume | None) -> dict[str, Volume]:
         raise LeftOut(f"the model '{card.name}' takes no image")
     first = image or synthetic_head()
     if card.task != "register":
-        return {port.name: first for port in card.inputs if not port.optional}
+        needed = {port.name for port in card.inputs if not port.optional}
+        return dict.fromkeys(needed or card.outputs[0].needs, first)  # none needed: any one may be missing
     if image is None:
         return {"fixed": first, "moving": synthetic_head((3, -2, 2), "moved head")}
     matrix = np.array(first.ijk_to_ras)
