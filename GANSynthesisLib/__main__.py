@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from GANSynthesisLib.evaluation import command as evaluation
-from GANSynthesisLib.files import ENDINGS, read_volume, replaced_whole, write_volume
+from GANSynthesisLib.files import ENDINGS, read_volume, write_json, write_volume
 from GANSynthesisLib.options import UsageError
 from GANSynthesisLib.radiographs import command as radiographs
 from GANSynthesisLib.transforms import TRANSFORM_ENDINGS, write_transform
@@ -182,9 +182,7 @@ def _apply(arguments) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if arguments.report:
         report = {**result.report, "outputs": {name: str(path) for name, path in outputs.items()}}
-        arguments.report.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_whole(arguments.report) as beside:
-            beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(report, arguments.report)
     return 0
 
 

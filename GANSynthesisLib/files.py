@@ -6,6 +6,7 @@ Files hold LPS directions, volumes RAS: the turn happens here.
 from __future__ import annotations
 
 import colorsys
+import json
 import os
 import shutil
 import tempfile
@@ -192,6 +193,12 @@ def replaced_whole(path: Path) -> Iterator[Path]:
             os.replace(file, path.parent / file.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_json(content, path: Path) -> None:
+    """A readable JSON file, whole or not at all; its folder is made where it is not there."""
+    with replaced_whole(path) as beside:
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_volume(volume: Volume, path) -> None:

@@ -25,7 +25,8 @@ from GANSynthesisLib.evaluation.registration import (
     summary_row,
 )
 from GANSynthesisLib.evaluation.tables import text_table
-from GANSynthesisLib.evaluation.unseen import unseen_cases, write_numbers
+from GANSynthesisLib.evaluation.unseen import unseen_cases
+from GANSynthesisLib.files import write_json
 from GANSynthesisLib.models import Model, ModelError, save_model
 from GANSynthesisLib.transforms import SpatialTransform
 
@@ -94,7 +95,7 @@ def evaluate_registration(
             save_model(model.path, state, dataclasses.replace(model.card, metrics=metrics))
             say(f"wrote the expected errors into {model.path}")
     if output:
-        write_numbers(output, numbers)
+        write_json(numbers, output)
     return numbers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from GANSynthesisLib.evaluation.page import write_page
+from GANSynthesisLib.evaluation.page import write_page, write_picture
 from GANSynthesisLib.evaluation.synthesis import (
     case_row,
     find_known_cases,
@@ -16,7 +16,8 @@ from GANSynthesisLib.evaluation.synthesis import (
     summary_row,
 )
 from GANSynthesisLib.evaluation.tables import text_table
-from GANSynthesisLib.evaluation.unseen import unseen_cases, write_numbers
+from GANSynthesisLib.evaluation.unseen import unseen_cases
+from GANSynthesisLib.files import write_json
 from GANSynthesisLib.models import Model, ModelError
 
 
@@ -42,14 +43,15 @@ def evaluate_synthesis(
     cases = find_known_cases(models[0], data)
     if not everything:
         cases = unseen_cases(models, cases, data, say)
-    found, pictures, unit = {model.card.name: [] for model in models}, [], ""
-    for case in cases:
-        known = read_known_case(models[0], case)
+    found, pictures, unit = {model.card.name: [] for model in models}, {}, ""
+    for number, case in enumerate(cases):
+        known, results = read_known_case(models[0], case), {}
         unit = known.reference.unit
         for model in models:
-            found[model.card.name].append(score(model, known, segmentor, residual, device))
-        if page:
-            pictures.append((known, {name: scores[-1] for name, scores in found.items()}))
+            scored, results[model.card.name] = score(model, known, segmentor, residual, device)
+            found[model.card.name].append(scored)
+        if page:  # at once: all volumes of many cases would not fit into memory
+            pictures[known.name] = write_picture(page, number, known, results)
     for name, scores in found.items():
         rows = [case_row(each.case, each) for each in scores]
         say(text_table(f"{name} on {len(scores)} cases", ("case", *header(scores, unit)), rows))
@@ -61,7 +63,7 @@ def evaluate_synthesis(
         say(f"wrote {page / 'index.html'}")
     result = numbers(found)
     if output:
-        write_numbers(output, result)
+        write_json(result, output)
     return result
 
 

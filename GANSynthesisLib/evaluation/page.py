@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from GANSynthesisLib.evaluation.synthesis import PERCENTILES, KnownCase, Score, comparable
+from GANSynthesisLib.evaluation.synthesis import PERCENTILES, KnownCase, comparable
 from GANSynthesisLib.files import replaced_whole
 from GANSynthesisLib.volumes import Volume, resample
 
-PLANES = ("axial", "coronal", "sagittal")  # cuts along the axes k, j, i of canonical voxels
 PANEL_INCHES = 2.2
 STYLE = (
     "body{font:15px sans-serif;margin:2em;max-width:100em}table{border-collapse:collapse}"
@@ -21,18 +20,22 @@ STYLE = (
 )
 
 
-def write_page(
-    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[str]],
-    pictures: Sequence[tuple[KnownCase, Mapping[str, Score]]],
-) -> None:
-    """index.html with a table of the numbers, and one PNG per case: source, reference, every model, and below each
-    model its error. pictures: each case with the score of every model by its name."""
+def write_picture(folder: Path, number: int, case: KnownCase, results: Mapping[str, Volume]) -> str:
+    """A PNG of one case: source, reference, the result of every model by name, and below each its error; gives the
+    name of the file."""
+    name = f"case_{number:03d}.png"
     folder.mkdir(parents=True, exist_ok=True)
-    figures = []
-    for number, (case, scores) in enumerate(pictures):
-        name = f"case_{number:03d}.png"
-        _figure(case, scores, folder / name)
-        figures.append(f"<h2>{escape(case.name)}</h2><p><img src='{name}' alt='{escape(case.name)}'></p>")
+    _figure(case, results, folder / name)
+    return name
+
+
+def write_page(
+    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], pictures: Mapping[str, str]
+) -> None:
+    """index.html with a table of the numbers, and the pictures in the same folder: name of the case -> file."""
+    figures = [
+        f"<h2>{escape(case)}</h2><p><img src='{name}' alt='{escape(case)}'></p>" for case, name in pictures.items()
+    ]
     head = "".join(f"<th>{escape(each)}</th>" for each in columns)
     body = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>" for row in rows)
     text = (
@@ -44,11 +47,11 @@ def write_page(
         beside.write_text(text, encoding="utf-8")
 
 
-def _figure(case: KnownCase, scores: Mapping[str, Score], path: Path) -> None:
+def _figure(case: KnownCase, results: Mapping[str, Volume], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    images, errors, limit = _images(case, scores)
+    images, errors, limit = _images(case, results)
     shape, spacing = images["reference"].shape, case.reference.canonical().spacing
     planes = [axis for axis in range(3) if min(np.delete(shape, axis)) > 1]
     rows = 2 * len(planes) if errors else len(planes)
@@ -73,7 +76,7 @@ def _figure(case: KnownCase, scores: Mapping[str, Score], path: Path) -> None:
     FigureCanvasAgg(figure).print_png(str(path))
 
 
-def _images(case: KnownCase, scores: Mapping[str, Score]):
+def _images(case: KnownCase, results: Mapping[str, Volume]):
     """Arrays in canonical axes by title, the errors of the models by name, and what is black and what is white."""
     grid = case.reference.canonical().grid
 
@@ -82,10 +85,10 @@ def _images(case: KnownCase, scores: Mapping[str, Score]):
 
     if case.mask is None:
         reference, errors = case.reference.voxels.astype(np.float32), {}
-        shown = {name: each.result.voxels.astype(np.float32) for name, each in scores.items()}
+        shown = {name: each.voxels.astype(np.float32) for name, each in results.items()}
         limit = 0.0, float(reference.max())
     else:
-        pairs = {name: comparable(each.result, case.reference, case.mask) for name, each in scores.items()}
+        pairs = {name: comparable(each, case.reference, case.mask) for name, each in results.items()}
         shown, reference = {name: each[0] for name, each in pairs.items()}, next(iter(pairs.values()))[1]
         limit = tuple(np.percentile(reference[case.mask], PERCENTILES))
         errors = {name: on_grid(np.where(case.mask, each - reference, 0)) for name, each in shown.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +39,13 @@ class KnownCase:
     mask: np.ndarray | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Score:
-    """Measures of one result by name, in the order they are shown, and the result itself."""
+    """Measures of one result by name, in the order they are shown."""
 
     case: str
     subject: str
     measures: dict[str, float]
-    result: Volume = field(repr=False)
 
 
 def find_known_cases(model: Model, data: str | Path) -> list[Case]:
@@ -88,8 +87,8 @@ def read_known_case(model: Model, case: Case) -> KnownCase:
 
 def score(
     model: Model, case: KnownCase, segmentor: Model | None = None, residual: bool = False, device: str = "auto"
-) -> Score:
-    """Apply a model to a case and measure the result.
+) -> tuple[Score, Volume]:
+    """Apply a model to a case and measure the result; gives the result too, an image on the grid of the reference.
 
     Images: SynthRAD2025's measures over the mask, in HU as they are, otherwise in percent of the range (percentiles
     0.5 to 99.5 of the mask, of each of the two images its own). segmentor: finds structures in the result and in the
@@ -101,7 +100,7 @@ def score(
     result = apply_model(model, case.inputs, outputs=[name], device=device).outputs[name]
     seconds = time.perf_counter() - started
     if case.mask is None:
-        return Score(case.name, case.subject, _overlap(result, case.reference) | {"s": seconds}, result)
+        return Score(case.name, case.subject, _overlap(result, case.reference) | {"s": seconds}), result
     on_grid = resample(result, case.reference.grid)  # the same where it lies on it already
     measures = synthrad_scores(*comparable(on_grid, case.reference, case.mask))
     if segmentor is not None:
@@ -109,7 +108,7 @@ def score(
     if residual:
         source = resample(next(iter(case.inputs.values())), on_grid.grid)
         measures["residual"] = registration_residual_mm(on_grid, source, case.mask)
-    return Score(case.name, case.subject, measures | {"s": seconds}, on_grid)
+    return Score(case.name, case.subject, measures | {"s": seconds}), on_grid
 
 
 def comparable(

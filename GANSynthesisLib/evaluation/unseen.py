@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from GANSynthesisLib.files import replaced_whole
 from GANSynthesisLib.models import Model
 from GANSynthesisLib.training.cases import Case, DataError
 
@@ -24,10 +22,3 @@ def unseen_cases(
     if len(kept) < len(cases):
         say(f"left out: {len(cases) - len(kept)} of {len(cases)} cases, which took part in the training")
     return kept
-
-
-def write_numbers(output: Path, numbers: dict) -> None:
-    """A JSON file, whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_whole(output) as beside:
-        beside.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")

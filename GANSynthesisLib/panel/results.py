@@ -1,6 +1,5 @@
 """The part of the Apply tab that shows what a run made, and ways to look at it beside its input."""
 
-import json
 import logging
 
 import qt
@@ -145,12 +144,11 @@ class ResultSection:
 
     def save(self, path: str) -> None:
         """Write the report of the last run as JSON; the file appears whole or not. Raises OSError."""
-        from GANSynthesisLib.files import replaced_whole
+        from GANSynthesisLib.files import write_json
         from GANSynthesisLib.mrml.provenance import read_provenance
 
         report = {node.GetName(): read_provenance(node) for node in self._made if self._present(node)}
-        with replaced_whole(path) as beside:
-            beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(report, path)
         logging.info(f"Report written to {path}")
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import json
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from GANSynthesisLib.files import ENDINGS, read_volume, replaced_whole, write_volume
+from GANSynthesisLib.files import ENDINGS, read_volume, replaced_whole, write_json, write_volume
 from GANSynthesisLib.radiographs.projection import Projection
 from GANSynthesisLib.volumes import Volume, VolumeError
 
@@ -91,8 +90,7 @@ def run(arguments) -> int:
         _write_one(arguments, patients[0], projection)
     path = arguments.report or (arguments.output / "drr.json" if arguments.cases else None)
     if path:
-        with replaced_whole(path) as beside:
-            beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(report, path)
     return 0
 
 

@@ -11,7 +11,6 @@ benchmark alone, and take other models.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ import synthesis_registration
 import training
 from command import REFUSALS, ROOT, parser
 
-from GANSynthesisLib.files import replaced_whole
+from GANSynthesisLib.files import write_json
 
 
 def main() -> int:
@@ -66,9 +65,7 @@ def main() -> int:
             entries += measure()
         except REFUSALS as error:
             missing[name] = error
-    with replaced_whole(chosen.output) as beside:
-        text = json.dumps([entry.as_dict() for entry in entries], indent=1, ensure_ascii=False)
-        beside.write_text(text + "\n", encoding="utf-8")
+    write_json([entry.as_dict() for entry in entries], chosen.output)
     print(f"\nwrote {len(entries)} numbers to {chosen.output}")
     for name, reason in missing.items():
         print(f"left out: {name}: {reason}")
