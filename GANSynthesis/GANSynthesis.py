@@ -84,10 +84,12 @@ class GANSynthesisParameterNode:
     outputTransform: vtkMRMLTransformNode
     details: bool = True
     count: Annotated[int, WithinRange(1, 64)] = 1
+    className: str  # of generated images; empty: all classes in turn
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     precision: Annotated[str, Choice(["32", "bf16"])] = "32"
     tile: Annotated[int, WithinRange(0, 512)] = 0
     optimize: Annotated[int, WithinRange(0, 1000)] = 0
+    samples: Annotated[int, WithinRange(0, 64)] = 0
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
 
 
@@ -117,7 +119,8 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._addTab("batch", "BatchTab", lambda *args: BatchTab(*args, readiness))
         self.ui.tabWidget.connect("currentChanged(int)", self._enterTab)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneReady)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneReady)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self.onTimer)
@@ -162,7 +165,8 @@ class GANSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for tab in self.tabs.values():
             tab.sceneClosing()
 
-    def onSceneEndClose(self, caller, event):
+    def onSceneReady(self, caller, event):
+        """A scene was closed, or one was loaded, which may have choices of its own."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -202,7 +206,7 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
     def models(self, task=None):
         """Models that are installed, shipped ones first.
 
-        task: "synthesize", "segment", "register", "reconstruct" or "generate"; without it, all models.
+        task: "synthesize", "segment", "register", "reconstruct", "generate" or "classify"; without it, all models.
 
             for model in logic.models("synthesize"):
                 print(model.card.name, "-", model.card.title)
@@ -213,31 +217,32 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
 
     def synthesize(
         self, inputVolume, model, outputVolume=None, *, inputs=None, output=None, region=None,
-        device="auto", precision="32", tile=None, seed=0, progress=None, cancelled=None,
+        device="auto", precision="32", tile=None, samples=0, seed=0, progress=None, cancelled=None,
     ):  # fmt: skip
         """Synthetic volume of another modality, on the input's grid; returns its node.
 
         inputs: role -> node, for models with several inputs; inputVolume takes the role that is left open.
         output: name of the output, for models with several; the first one otherwise. region: markups ROI; only what is
-        inside it is worked on, and the result covers that part.
+        inside it is worked on, and the result covers that part. samples: also add a volume of the uncertainty, found
+        by so many varied copies of the input; see `inference.uncertainty`.
 
             t1 = slicer.util.getNode("MRHead")
             t2 = logic.synthesize(t1, logic.models("synthesize")[0], progress=print)
         """
         from GANSynthesisLib.mrml import Request
 
-        options = dict(device=device, precision=precision, tile=tile, seed=seed)
+        options = dict(device=device, precision=precision, tile=tile, samples=samples, seed=seed)
         request = Request.of("synthesize", model, inputVolume, inputs, {None: outputVolume}, output,
                              region=region)
         return self._firstNode(request.write(self._results(request, options, progress, cancelled)))
 
     def segment(
         self, inputVolume, model, outputSegmentation=None, *, inputs=None, output=None, region=None,
-        device="auto", precision="32", tile=None, seed=0, progress=None, cancelled=None,
+        device="auto", precision="32", tile=None, samples=0, seed=0, progress=None, cancelled=None,
     ):  # fmt: skip
         """Segmentation of the input, with names, colors and SNOMED CT codes; returns its node.
 
-        inputs, output, region: as for `synthesize`.
+        inputs, output, region, samples: as for `synthesize`.
 
             t2 = slicer.util.getNode("T2")
             tissues = logic.segment(t2, logic.models("segment")[0])
@@ -245,7 +250,7 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
         """
         from GANSynthesisLib.mrml import Request
 
-        options = dict(device=device, precision=precision, tile=tile, seed=seed)
+        options = dict(device=device, precision=precision, tile=tile, samples=samples, seed=seed)
         request = Request.of("segment", model, inputVolume, inputs, {None: outputSegmentation}, output,
                              region=region)
         return self._firstNode(request.write(self._results(request, options, progress, cancelled)))
@@ -330,21 +335,55 @@ class GANSynthesisLogic(ScriptedLoadableModuleLogic):
         comparison = evaluation.compare(progress, cancelled)
         return evaluation.write(comparison, plots=plots, error_map=errorMap).table
 
-    def generate(self, model, count=1, *, device="auto", seed=0, progress=None, cancelled=None):
+    def generate(self, model, count=1, mask=None, *, device="auto", seed=0, progress=None, cancelled=None, **wishes):
         """`count` new images that show no patient; returns their volume nodes. The same seed gives the same images.
+
+        mask: label map node, for a model that makes images with given structures. wishes: what all images are to be,
+        where the model can be asked for it: class_name, value, code; way="interpolate" for images from one to another,
+        way="sweep" for `count` of each category and continuous code; see `inference.generate`.
 
             images = logic.generate(logic.models("generate")[0], 4, seed=1)
         """
         from GANSynthesisLib.mrml import Request
 
-        request = Request.of("generate", model)
+        request = Request.of("generate", model, mask)
         self._ensureRequirements()
         from GANSynthesisLib import inference
 
+        if request.nodes:
+            (wishes["mask"],) = request.volumes().values()
         result = inference.generate(
-            request.model, count, seed=seed, device=device, progress=progress, cancelled=cancelled
+            request.model, count, seed=seed, device=device, progress=progress, cancelled=cancelled, **wishes
         )
         return list(request.write([result]).values())
+
+    def insertPatch(self, volume, patch, at, labels=None, *, blending="poisson", match=False):
+        """`patch`, a generated lesion say, put into a copy of `volume` so that no border is seen; returns the nodes of
+        the new volume and of a segmentation of what was put in.
+
+        at: point list, whose last point is taken, or (R, A, S) in mm. labels: segmentation of the patch; without one,
+        what stands out from the patch's border. blending: `poisson` or `feather`. match: scale the patch so that its
+        values span what those that it replaces do.
+
+            volume, lesion = logic.insertPatch(slicer.util.getNode("CT"), images[0], slicer.util.getNode("F"))
+        """
+        from GANSynthesisLib.mrml.insertion import insert_patch_nodes
+
+        return insert_patch_nodes(volume, patch, at, labels, blending=blending, match=match)
+
+    def classify(
+        self, inputVolume, model, outputTable=None, *, device="auto", precision="32", progress=None, cancelled=None
+    ):  # fmt: skip
+        """Table with the class of a volume, the probability of each in a row; returns its node.
+
+            table = logic.classify(slicer.util.getNode("lesion"), logic.models("classify")[0])
+            print(table.GetCellText(0, 0))
+        """
+        self._ensureRequirements()
+        from GANSynthesisLib.mrml.classification import classify_node
+
+        return classify_node(inputVolume, model, outputTable, device=device, precision=precision, progress=progress,
+                             cancelled=cancelled)
 
     def batch(
         self, model, inputFolder, outputFolder, *, outputs=None, restart=False, optimize=0,

@@ -1,4 +1,4 @@
-"""The command line: python -m GANSynthesisLib systems | models | train | apply | batch | drr | evaluate."""
+"""The command line: python -m GANSynthesisLib systems | models | train | apply | batch | drr | evaluate | generate."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import sys
 import warnings
 from pathlib import Path
 
+from GANSynthesisLib import generate_command as generation
+from GANSynthesisLib import shapes_command as shapes
 from GANSynthesisLib.evaluation import command as evaluation
-from GANSynthesisLib.files import ENDINGS, read_volume, write_json, write_volume
-from GANSynthesisLib.options import UsageError
+from GANSynthesisLib.files import read_volume, write_json
+from GANSynthesisLib.options import UsageError, certain, result_port, uncertainty_of
 from GANSynthesisLib.radiographs import command as radiographs
-from GANSynthesisLib.transforms import TRANSFORM_ENDINGS, write_transform
+from GANSynthesisLib.result import endings_of, write_output
+from GANSynthesisLib.training import lesions_command as lesions
 
 GOING_ON = {
     "train": "; --resume goes on from the last checkpoint", "batch": "; the same command goes on with what is left",
@@ -89,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--optimize", type=int, default=0, metavar="STEPS",
                          help="improve a registration for this very pair by so many steps")
+    command.add_argument("--samples", type=int, default=0, metavar="N",
+                         help="also tell how sure the model is, by N varied copies of the input: the output "
+                              "NAME_uncertainty")
+    command.add_argument("--refine", default="", metavar="crf|shape=FILE",
+                         help="last step of a segmentation: a dense random field, or a model of shapes (see `shapes`)")
     command.add_argument("--report", type=Path, metavar="FILE.json")
     command.set_defaults(run=_apply)
 
@@ -110,7 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_batch)
 
     radiographs.register(commands)
+    shapes.register(commands)
     evaluation.register(commands)
+    lesions.register(commands)
+    generation.register(commands, _show_progress)
     return parser
 
 
@@ -163,7 +174,7 @@ def _apply(arguments) -> int:
     model = load_model(arguments.model)
     outputs = {name: Path(path) for name, path in _pairs(arguments.output, "--output").items()}
     inputs = _pairs(arguments.input, "--input")
-    _check_outputs(model.card, outputs)
+    _check_outputs(model.card, outputs, arguments.samples)
     volumes = {role: read_volume(path) for role, path in inputs.items()}
     if model.card.task == "generate":
         if volumes:
@@ -171,12 +182,14 @@ def _apply(arguments) -> int:
         result = generate(model, 1, seed=arguments.seed, device=arguments.device, progress=_show_progress)
     else:
         result = apply_model(
-            model, volumes, outputs=list(outputs), device=arguments.device, precision=arguments.precision,
-            seed=arguments.seed, optimize=arguments.optimize, progress=_show_progress,
+            model, volumes, outputs=list(dict.fromkeys(map(certain, outputs))), device=arguments.device,
+            precision=arguments.precision, seed=arguments.seed, optimize=arguments.optimize,
+            samples=arguments.samples, refine=arguments.refine, progress=_show_progress,
         )
     for name, path in outputs.items():
-        write = write_transform if model.card.output(name).is_transform else write_volume
-        write(result.outputs[name], path)
+        write_output(result.outputs[name], path)
+        if model.card.task == "classify":
+            print(f"{name}: {result.outputs[name]}")
         print(f"wrote {path}")
     for warning in result.report["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
@@ -220,14 +233,20 @@ def _show_case(name: str, case) -> None:
         print(f"warning: {name}: {warning}", file=sys.stderr)
 
 
-def _check_outputs(card, outputs: dict[str, Path]) -> None:
+def _check_outputs(card, outputs: dict[str, Path], samples: int) -> None:
     names = [port.name for port in card.outputs]
     for name, path in outputs.items():
-        if name not in names:
+        if certain(name) not in names:
             raise UsageError(f"The model '{card.name}' has no output '{name}'; it gives: {', '.join(names)}.")
-        endings = TRANSFORM_ENDINGS if card.output(name).is_transform else ENDINGS
-        if not str(path).lower().endswith(tuple(endings)):
+        endings = endings_of(result_port(card, name))
+        if not str(path).lower().endswith(endings):
             raise UsageError(f"The output {name}={path} must end in one of {', '.join(endings)}.")
+    uncertain = [name for name in outputs if name != certain(name)]
+    if uncertain and samples == 0:
+        raise UsageError(f"The output {uncertain[0]} is found by varied copies of the input: add --samples 8, say.")
+    if samples and not uncertain:
+        example = uncertainty_of(next(iter(outputs)))
+        raise UsageError(f"--samples {samples} needs a file for what it gives: add {example}=FILE to --output.")
 
 
 def _pairs(words: list[str], option: str) -> dict[str, str]:

@@ -62,6 +62,11 @@ class Port:
         return self.name in ("transform", "linear")
 
     @property
+    def is_class(self) -> bool:
+        """Whether it is the class of an image rather than a volume."""
+        return self.name == "class"
+
+    @property
     def is_segmentation(self) -> bool:
         """Whether the voxels are labels rather than intensities."""
         return bool(self.label_names) or self.name == "segmentation"

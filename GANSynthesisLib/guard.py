@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 from GANSynthesisLib.appearance import SUMMARY, Appearance, histogram_distance, measure, thinned
 from GANSynthesisLib.card import Card, Port
 from GANSynthesisLib.presentation import _
+from GANSynthesisLib.steps import ALONE, run_through
 from GANSynthesisLib.volumes import Volume, VolumeError, check_volume
 from GANSynthesisLib.working import intensity_range
 
@@ -35,10 +36,18 @@ _NOT_CT = {"mr", "mri", "t1", "t1c", "t1w", "t1ce", "t2", "t2w", "flair", "pd", 
 def check_inputs(card: Card, volumes: Mapping[str, Volume]) -> list[str]:
     """What of the volumes (role -> volume) does not fit the model: one sentence per finding; empty where all is well.
 
-    A volume that cannot be used at all is left to those who refuse it. Takes some 50 ms per volume of 256³.
+    A volume that cannot be used at all is left to those who refuse it.
     """
-    given = [_Given(card, port, volumes[port.name]) for port in card.inputs
-             if volumes.get(port.name) is not None and _usable(volumes[port.name])]
+    return run_through(checking_inputs(card, volumes))
+
+
+def checking_inputs(card: Card, volumes: Mapping[str, Volume]) -> Generator[str, None, list[str]]:
+    """The same in steps, one of some 30 ms for each volume."""
+    given = []
+    for port in card.inputs:
+        if volumes.get(port.name) is not None and _usable(volumes[port.name]):
+            yield ALONE
+            given.append(_Given(card, port, volumes[port.name]))
     return _swapped(given) + [finding for each in given for finding in _check(card, each)]
 
 

@@ -25,3 +25,8 @@ def silent(fraction: float, text: str) -> None:
 def never() -> bool:
     """A cancel question that is always answered no."""
     return False
+
+
+def part(progress: Progress, number: int, count: int, title: str = "") -> Progress:
+    """The progress of one of `count` parts of equal length, counted from 0; a title takes the place of its words."""
+    return lambda fraction, text: progress((number + fraction) / count, title or text)

@@ -23,7 +23,7 @@ from GANSynthesisLib.presentation import _
 
 HELD = ("torch", "torchvision", "numpy", "scipy", "SimpleITK", "vtk")
 # What a download takes with all that a package needs, in megabytes, rounded up.
-MEGABYTES = {"lightning-fabric": 3, "matplotlib": 25, "safetensors": 1, "monai": 3}
+MEGABYTES = {"lightning-fabric": 3, "matplotlib": 25, "safetensors": 1}
 UNKNOWN_MEGABYTES = 10
 TORCH_MEGABYTES, TORCH_CUDA_MEGABYTES = 200, 2500
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 Result = TypeVar("Result")
 
 SLICE = 0.02  # seconds that steps may take together before whoever waits is heard again
+ALONE = "alone"  # steps yield this before one that is long: it is not done together with others
 
 
 def run_through(steps: Generator[object, None, Result]) -> Result:
@@ -31,12 +32,13 @@ class Steps(Generic[Result]):
         until = time.perf_counter() + SLICE
         while not self.done:
             try:
-                next(self._steps)
+                alone = next(self._steps) == ALONE
             except StopIteration as end:
                 self.done, self.result = True, end.value
             except BaseException:
                 self.done = True
                 raise
-            if time.perf_counter() >= until:
-                break
+            else:
+                if alone or time.perf_counter() >= until:
+                    break
         return self.done

@@ -12,6 +12,7 @@ from GANSynthesisLib.batch.record import RECORD_NAME, BatchRecord, CaseRecord, d
 from GANSynthesisLib.card import Card
 from GANSynthesisLib.models import Model
 from GANSynthesisLib.options import check_options
+from GANSynthesisLib.result import endings_of
 from GANSynthesisLib.steps import run_through
 
 
@@ -101,7 +102,7 @@ def output_files(card: Card, case: str, outputs: Sequence[str]) -> dict[str, str
     names = {}
     for output in outputs:
         port = card.output(output)
-        ending = ".h5" if port.is_transform else ".seg.nrrd" if port.is_segmentation else ".nii.gz"
+        ending = ".seg.nrrd" if port.is_segmentation else endings_of(port)[0]
         names[output] = f"{case}_{output}{ending}"
     return {**names, "report": f"{case}.json"}
 

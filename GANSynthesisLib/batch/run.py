@@ -15,11 +15,11 @@ from GANSynthesisLib.batch.plan import BatchPlan
 from GANSynthesisLib.batch.record import BatchRecord, CaseRecord
 from GANSynthesisLib.batch.shared_record import SharedRecord
 from GANSynthesisLib.devices import torch_device
-from GANSynthesisLib.files import read_volume, replaced_whole, write_volume
+from GANSynthesisLib.files import read_volume, replaced_whole
 from GANSynthesisLib.inference import apply_model
 from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress, never, silent, stop_if
+from GANSynthesisLib.result import write_output
 from GANSynthesisLib.shares import Share, own_share
-from GANSynthesisLib.transforms import write_transform
 
 
 def run_batch(
@@ -105,7 +105,7 @@ def _run_case(plan: BatchPlan, case: BatchCase, device: str, progress: Progress,
 
 def _apply(plan: BatchPlan, case: BatchCase, entry: CaseRecord, device, progress, cancelled) -> list[str]:
     """Make, and write all at once, the results of a case; gives its warnings."""
-    settings, card = plan.record.settings, plan.model.card
+    settings = plan.record.settings
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         volumes = {role: read_volume(path) for role, path in case.files.items()}
@@ -120,8 +120,7 @@ def _apply(plan: BatchPlan, case: BatchCase, entry: CaseRecord, device, progress
     with replaced_whole(plan.output_folder / entry.outputs["report"]) as beside:
         for name, value in result.outputs.items():
             stop_if(cancelled)
-            write = write_transform if card.output(name).is_transform else write_volume
-            write(value, beside.parent / entry.outputs[name])
+            write_output(value, beside.parent / entry.outputs[name])
         beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return noted
 

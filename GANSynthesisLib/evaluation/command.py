@@ -13,10 +13,14 @@ How well models do on cases whose answer is known. --data is a folder with one s
   registration   fixed, moving, fixed_labels, moving_labels (label files are 4D: the structure, then a landmark each)
   translation    the inputs of the model, target, and optionally mask; several models are held side by side
   segmentation   the inputs of the model and labels
+  classification image, one folder per class, or a manifest with a column class
+  generation     image, likewise: what the model was trained on, and more of the same
 
 Images: SynthRAD2025's MAE, PSNR and MS-SSIM over the mask (without one, over the body), in HU or in percent of the
 range of the mask (percentiles 0.5 to 99.5). Registrations: overlap, landmark errors, folding. Means come with 95 %
-bootstrap intervals over subjects. Cases that a model was trained on are left out."""
+bootstrap intervals over subjects. Classes: accuracy, sensitivity, specificity. Generated images: kernel and Fréchet
+distance, precision, recall, density and coverage of the features that --encoder sees, diversity, and likeness to the
+nearest training image. Cases that a model was trained on are left out."""
 
 
 def register(commands) -> None:
@@ -47,6 +51,9 @@ def register(commands) -> None:
                        help="improve every result for its very pair by so many steps")
     pairs.add_argument("--figures", type=Path, metavar="DIR", help="one picture per case")
     pairs.add_argument("--seed", type=int, default=0)
+    made = command.add_argument_group("generation")
+    made.add_argument("--encoder", metavar="MODEL", help="what describes images: a classifier, or VGG weights (.pth)")
+    made.add_argument("--count", type=int, default=0, metavar="N", help="images to make, 500 by default")
     command.set_defaults(run=_run)
 
 
@@ -62,16 +69,33 @@ def _run(arguments) -> int:
 
         if len(models) > 1:
             raise UsageError("Registration models are evaluated one at a time: name one.")
-        _refuse(arguments, ("segmentor", "residual", "page"), "registration")
+        _refuse(arguments, ("segmentor", "residual", "page", "encoder", "count"), "registration")
         evaluate_registration(
             models[0], arguments.data, starts=tuple(arguments.starts), perturbations=arguments.perturbations,
             optimize=arguments.optimize, calibrate=arguments.calibrate, figures=arguments.figures,
             seed=arguments.seed, **common,
         )
         return 0
+    _refuse(arguments, ("perturbations", "calibrate", "optimize", "figures"), models[0].card.task)
+    if models[0].card.task == "classify":
+        from GANSynthesisLib.evaluation.evaluate_classification import evaluate_classification
+
+        _refuse(arguments, ("segmentor", "residual", "page", "encoder", "count"), "classify")
+        evaluate_classification(models, arguments.data, **common)
+        return 0
+    if models[0].card.task == "generate":
+        from GANSynthesisLib.evaluation.evaluate_generation import COUNT, evaluate_generation
+
+        _refuse(arguments, ("segmentor", "residual", "page"), "generate")
+        if not arguments.encoder:
+            raise UsageError("Generated images are compared as an encoder sees them: add --encoder CLASSIFIER, a "
+                             "model of the system classifier, or VGG weights.")
+        evaluate_generation(models, arguments.data, arguments.encoder, count=arguments.count or COUNT,
+                            seed=arguments.seed, **common)
+        return 0
     from GANSynthesisLib.evaluation.evaluate_synthesis import evaluate_synthesis
 
-    _refuse(arguments, ("perturbations", "calibrate", "optimize", "figures"), models[0].card.task)
+    _refuse(arguments, ("encoder", "count"), models[0].card.task)
     segmentor = load_model(arguments.segmentor) if arguments.segmentor else None
     evaluate_synthesis(
         models, arguments.data, segmentor=segmentor, residual=arguments.residual, page=arguments.page, **common

@@ -10,12 +10,15 @@ import torch
 
 from GANSynthesisLib.devices import torch_device
 from GANSynthesisLib.inference.built import built_system
+from GANSynthesisLib.inference.classification import classify
+from GANSynthesisLib.inference.coverage import check_coverage
 from GANSynthesisLib.inference.reconstruction import reconstruct
+from GANSynthesisLib.inference.refinement import refinement
 from GANSynthesisLib.inference.registration import register
 from GANSynthesisLib.inference.report import start_report
 from GANSynthesisLib.inference.translation import translate
 from GANSynthesisLib.models import Card, Model, ModelError
-from GANSynthesisLib.options import check_options
+from GANSynthesisLib.options import check_options, uncertainty_of
 from GANSynthesisLib.progress import IsCancelled, Progress, never, silent
 from GANSynthesisLib.result import Result
 from GANSynthesisLib.volumes import Volume, VolumeError, check_volume
@@ -31,6 +34,8 @@ def apply_model(
     tile: tuple[int, int, int] | None = None,
     seed: int = 0,
     optimize: int = 0,
+    samples: int = 0,
+    refine: str = "",
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> Result:
@@ -38,18 +43,25 @@ def apply_model(
 
     outputs: names wanted, by default all that the given inputs allow. tile: window (D, H, W) in working voxels of a
     3D model; by default the whole volume where it fits. precision: `32` or `bf16`. optimize: steps by which a
-    registration is improved for this very pair. Results lie on the grid of the input they belong to (registration: of
-    the fixed volume; reconstruction: on a finer one). Raises VolumeError, ModelError or DeviceError before any
-    work, Cancelled during it.
+    registration is improved for this very pair. samples: varied copies of the input, by which `NAME_uncertainty` is
+    found for each output NAME (see `inference.uncertainty`); the outputs themselves stay as they are. refine: last
+    step of a segmentation, `crf` or `shape=FILE` (see `inference.refinement`). Results lie on the grid of the input
+    they belong to (registration: of the fixed volume; reconstruction: on a finer one). Raises VolumeError, ModelError
+    or DeviceError before any work, Cancelled during it.
     """
     progress, cancelled = progress or silent, cancelled or never
     card = model.card
     wanted = _check(card, inputs, outputs, tile)
-    check_options(card, precision, optimize)
+    check_options(card, precision, optimize, samples)
+    refining = refinement(refine, card)
     where = torch_device(device)
     report = start_report(model, dict(inputs), str(where), precision, seed)
     if card.task == "register":
         report["settings"]["optimize"] = optimize
+    if samples:
+        report["settings"]["samples"] = samples
+    if refine:
+        report["settings"]["refine"] = refine
     torch.manual_seed(seed)
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -60,16 +72,22 @@ def apply_model(
             if card.task == "register":
                 with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
                     found = register(card, system, inputs, wanted, where, report, progress, cancelled, optimize)
+            elif card.task == "classify":
+                with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
+                    work = check_coverage if card.system == "coverage" else classify
+                    found = work(card, system, inputs, where, report, progress, cancelled)
             else:
-                work = reconstruct if card.task == "reconstruct" else translate
-                found = work(
-                    card, system, inputs, wanted, tile=tile, precision=precision, device=where, report=report,
-                    progress=progress, cancelled=cancelled,
-                )
+                options = {"tile": tile, "precision": precision, "device": where, "report": report,
+                           "progress": progress, "cancelled": cancelled}
+                if card.task == "reconstruct":
+                    found = reconstruct(card, system, inputs, wanted, **options)
+                else:
+                    found = translate(card, system, inputs, wanted, samples=samples, refine=refining, **options)
     report["warnings"] += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
     report["seconds"]["total"] = round(time.perf_counter() - started, 3)
     progress(1.0, "done")
-    return Result({name: found[name] for name in wanted}, report)
+    uncertain = [uncertainty_of(name) for name in wanted] if samples else []
+    return Result({name: found[name] for name in (*wanted, *uncertain)}, report)
 
 
 def available_outputs(card: Card, roles: Sequence[str]) -> list[str]:

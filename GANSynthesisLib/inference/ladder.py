@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
+from GANSynthesisLib.allocation import freed_memory_kept
 from GANSynthesisLib.card import Card
 from GANSynthesisLib.inference.memory import USABLE, available_bytes, is_out_of_memory
 from GANSynthesisLib.inference.networks import THINNEST, Networks
@@ -22,7 +23,7 @@ from GANSynthesisLib.systems.base import System
 
 MOST_SLICES = 8  # worked through at once: more are no faster
 SLAB_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # fits a cache; keeps a GPU busy
-SLABS = 4  # of that size are in memory at once: read, joined, padded, convolved
+SLABS = 4  # of that size are in memory at once: read, padded, convolved, added
 NORMALIZED_IN_WINDOWS = (
     "the volume was worked through in windows, over each of which the network normalizes: intensities may differ "
     "between them; crop the volume, or use a machine with more memory, for a result in one piece"
@@ -110,7 +111,8 @@ def apply_down_the_ladder(
     while True:
         networks.prepare(way.device, way.slab_bytes, way.precision, work=way.plan)
         try:
-            with torch.autocast(way.device.type, torch.bfloat16, enabled=way.precision == "bf16"):
+            in_bf16 = torch.autocast(way.device.type, torch.bfloat16, enabled=way.precision == "bf16")
+            with in_bf16, freed_memory_kept():
                 answers, left_out = apply_in_windows(
                     system.apply, inputs, way.plan, names, device=way.device, progress=progress, cancelled=cancelled,
                     masks=masks,

@@ -32,10 +32,12 @@ def apply_job(arguments: dict[str, Any], session) -> list[dict[str, Any]]:
 
 
 def generate_job(arguments: dict[str, Any], session) -> list[dict[str, Any]]:
-    """Generate `count` images with the model file `model`; options as of `inference.generate`."""
-    result = generate(load_model(Path(arguments["model"])), arguments["count"], progress=session.progress,
-                      cancelled=session.cancelled, **arguments["options"])
-    return [_described(result, Exchange(arguments["folder"]))]
+    """Generate `count` images with the model file `model`; mask: a described volume, or None; options as of
+    `inference.generate`."""
+    exchange, mask = Exchange(arguments["folder"]), arguments["mask"]
+    result = generate(load_model(Path(arguments["model"])), arguments["count"], mask=mask and exchange.read(mask),
+                      progress=session.progress, cancelled=session.cancelled, **arguments["options"])
+    return [_described(result, exchange)]
 
 
 def _described(result, exchange: Exchange) -> dict[str, Any]:

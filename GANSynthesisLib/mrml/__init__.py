@@ -5,11 +5,11 @@ everything lies in world coordinates under no transform, carries its provenance,
 (`outputs`, `sequences`, `provenance`).
 """
 
+from GANSynthesisLib.mrml.contents import fill_volume
 from GANSynthesisLib.mrml.inputs import frame_count, is_sequence, volume_from_node
 from GANSynthesisLib.mrml.outputs import (
     check_can_be_moved,
     check_output_node,
-    fill_volume,
     segmentation_to_node,
     transform_to_node,
     volume_to_node,

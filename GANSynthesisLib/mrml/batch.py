@@ -114,7 +114,7 @@ class SceneBatch:
             row.state, row.message = "failed", f"'{row.name}' is no longer in the scene."
             return
         try:
-            request = Request.of(self._model.card.task, self._model, node)
+            request = Request.of(self._model.card.task, self._model, node, voxels=False)
             self._job = SceneJob(request, self._worker, self._options)
             row.state = "running"
         except ValueError as error:

@@ -20,7 +20,7 @@ class CaseFileJob(WorkerJob):
         self._file, self._path = file, folder / file.path
 
     def _asked(self, exchange: Exchange):
-        described = yield from self._handed_over(self._file.volume, exchange)
+        described = yield from exchange.writing(self._file.volume)
         return "case file", {"volume": described, "path": str(self._path), "channels": self._file.channels}
 
     def _received(self, answer: str, exchange: Exchange) -> None:
@@ -50,9 +50,9 @@ class CaseWriter:
             file = next(self._files)
         except StopIteration:
             return True
-        if file is not None:
+        if isinstance(file, CaseFile):
             self.text = file.path
-            (self._folder / file.path).parent.mkdir(exist_ok=True)
+            (self._folder / file.path).parent.mkdir(parents=True, exist_ok=True)
             self._job = CaseFileJob(file, self._folder, self._worker)
         return False
 

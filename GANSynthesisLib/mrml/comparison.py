@@ -10,9 +10,9 @@ import vtk
 
 from GANSynthesisLib.jobs import Worker
 from GANSynthesisLib.jobs.exchange import Exchange
-from GANSynthesisLib.mrml.inputs import volume_from_node
-from GANSynthesisLib.mrml.outputs import volume_to_node
-from GANSynthesisLib.mrml.worker_job import ALONE, WorkerJob
+from GANSynthesisLib.mrml.inputs import reading_volume
+from GANSynthesisLib.mrml.outputs import writing_volume
+from GANSynthesisLib.mrml.worker_job import WorkerJob
 from GANSynthesisLib.volumes import Grid
 
 
@@ -38,8 +38,8 @@ class FusionJob(WorkerJob):
     def _handed_over_both(self, exchange: Exchange):
         described = {}
         for name, node in (("first", self._first), ("second", self._second)):
-            yield ALONE
-            described[name] = yield from self._handed_over(volume_from_node(node), exchange)
+            volume = yield from reading_volume(node)
+            described[name] = yield from exchange.writing(volume)
         return described
 
 
@@ -49,10 +49,11 @@ class CheckerboardJob(FusionJob):
     def _asked(self, exchange: Exchange):
         return "checkerboard", (yield from self._handed_over_both(exchange))
 
-    def _received(self, answer: dict[str, Any], exchange: Exchange) -> None:
+    def _received(self, answer: dict[str, Any], exchange: Exchange):
         name = f"{self._first.GetName()} and {self._second.GetName()} [checkerboard]"
         window = {"kind": "window", "lower": 0.0, "upper": 1.0}
-        self.node = volume_to_node(replace(exchange.read(answer), name=name), like=self._first, intensity=window)
+        volume = replace(exchange.read(answer), name=name)
+        self.node = yield from writing_volume(volume, like=self._first, intensity=window)
 
 
 class DifferenceJob(FusionJob):
@@ -61,10 +62,10 @@ class DifferenceJob(FusionJob):
     def _asked(self, exchange: Exchange):
         return "difference", (yield from self._handed_over_both(exchange))
 
-    def _received(self, answer: dict[str, Any], exchange: Exchange) -> None:
+    def _received(self, answer: dict[str, Any], exchange: Exchange):
         name = f"{self._second.GetName()} [difference from {self._first.GetName()}]"
         window = {"kind": "window", "lower": -answer["reach"], "upper": answer["reach"]}
         volume = replace(exchange.read(answer["volume"]), name=name)
-        self.node = volume_to_node(volume, like=self._second, intensity=window)
+        self.node = yield from writing_volume(volume, like=self._second, intensity=window)
         self.node.GetDisplayNode().SetAutoWindowLevel(False)  # a unit of HU would have brought a preset of CT
         self.node.GetDisplayNode().SetWindowLevel(2 * answer["reach"], 0)

@@ -8,7 +8,7 @@ import vtk
 TABLE, SERIES, CHART = "vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode"
 STEP = "step"
 CHECKS = ("validation/", "diversity/")  # what is measured now and then; in a table of its own, so that lines connect
-UNPLOTTED = ("gradient norm/",)  # in the table only: their scale is another one
+UNPLOTTED = ("gradient norm/", "logit gap/")  # in the table only: their scale is another one
 
 
 class LossCurves:

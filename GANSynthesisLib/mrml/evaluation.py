@@ -12,8 +12,9 @@ import slicer
 from GANSynthesisLib import __version__
 from GANSynthesisLib.evaluation.comparison import BOX, compare
 from GANSynthesisLib.evaluation.measures import Comparison, Measure
-from GANSynthesisLib.mrml.inputs import volume_from_node
-from GANSynthesisLib.mrml.labels import has_labels, labels_from_node
+from GANSynthesisLib.mrml.contents import content_of
+from GANSynthesisLib.mrml.inputs import reading_volume
+from GANSynthesisLib.mrml.labels import has_labels, reading_labels
 from GANSynthesisLib.mrml.landmarks import LandmarkErrors, check_landmarks, landmark_errors
 from GANSynthesisLib.mrml.outputs import add_node, volume_to_node, whole_or_nothing
 from GANSynthesisLib.mrml.plots import (
@@ -29,9 +30,8 @@ from GANSynthesisLib.mrml.plots import (
     difference_colors,
     fill_table,
 )
-from GANSynthesisLib.mrml.worker_job import ALONE
 from GANSynthesisLib.progress import never, silent
-from GANSynthesisLib.steps import run_through
+from GANSynthesisLib.steps import ALONE, run_through
 from GANSynthesisLib.volumes import Volume, VolumeError
 
 
@@ -87,13 +87,13 @@ class Evaluation:
         """Whether there is anything beside landmarks to compare."""
         return "result" in self.nodes
 
-    def read(self, role: str) -> Volume | list[Volume] | str | None:
-        """What `compare` takes for `result`, `reference` or `mask`, copied from its node: a volume, layers of a
-        segmentation, "body" or None. Raises VolumeError naming a node that cannot be used."""
+    def reading(self, role: str) -> Generator[None, None, Volume | list[Volume] | str | None]:
+        """In steps, what `compare` takes for `result`, `reference` or `mask`, copied from its node: a volume, layers
+        of a segmentation, "body" or None. Raises VolumeError naming a node that cannot be used."""
         if role not in self.nodes:
             return "body" if role == "mask" and self.body else None
-        read = labels_from_node if has_labels(self.nodes[role]) else volume_from_node
-        return read(self.nodes[role], role=role)
+        reading = reading_labels if has_labels(self.nodes[role]) else reading_volume
+        return (yield from reading(self.nodes[role], role=role))
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ class Evaluation:
         """The numbers, worked out here and now; None where there are only landmarks."""
         if not self.has_images:
             return None
-        volumes = [self.read(role) for role in ("result", "reference", "mask")]
+        volumes = [run_through(self.reading(role)) for role in ("result", "reference", "mask")]
         return compare(*volumes, progress=progress or silent, cancelled=cancelled or never)
 
     def measures(self, comparison: Comparison | None) -> tuple[Measure, ...]:
@@ -134,9 +134,11 @@ class Evaluation:
     ) -> Generator[str, None, Written]:
         """The same in steps, one for each table, chart and volume; none is left where it is given up between two."""
         scene, made, attributes = scene or slicer.mrmlScene, [], self._attributes(comparison)
+        mapped = comparison.error_map if comparison is not None and error_map else None
+        voxels = None if mapped is None else (yield from content_of(mapped))
         try:
             with _folder(self.name, self._beside(), scene) as put:
-                for kind, make in self._parts(comparison, table, plots, error_map):
+                for kind, make in self._parts(comparison, table, plots, voxels):
                     with whole_or_nothing(scene):
                         made.append((kind, [put(node) for node in make(scene)]))
                         _describe(made[-1][1][0], attributes, comparison)
@@ -148,14 +150,17 @@ class Evaluation:
         first = {wanted: [nodes[0] for kind, nodes in made if kind == wanted] for wanted in ("table", "chart", "map")}
         return Written(next(iter(first["table"]), None), tuple(first["chart"]), next(iter(first["map"]), None))
 
-    def _parts(self, comparison: Comparison | None, table: bool, plots: bool, error_map: bool):
-        """(kind, function of the scene that gives a node and those that it needs) for all that is to be made."""
+    def _parts(self, comparison: Comparison | None, table: bool, plots: bool, voxels):
+        """(kind, function of the scene that gives a node and those that it needs) for all that is to be made.
+
+        voxels: of the error map, as `content_of` gives them; None for no such map.
+        """
         if table:
             yield "table", lambda scene: [self._table_to_node(comparison, scene)]
         for chart in self._charts(comparison) if plots else ():
             yield "chart", lambda scene, chart=chart: chart_to_nodes(chart, scene)
-        if error_map and comparison is not None and comparison.error_map is not None:
-            yield "map", lambda scene: [_error_map_to_node(comparison, scene)]
+        if voxels is not None:
+            yield "map", lambda scene: [_error_map_to_node(comparison, scene, voxels)]
 
     def _table_to_node(self, comparison: Comparison | None, scene):
         node = add_node(TABLE, self.name, scene)
@@ -244,12 +249,12 @@ def _check_pair(result, reference, mask) -> None:
         raise VolumeError(f"'{mask.GetName()}' is no mask: choose a segmentation or a label map.")
 
 
-def _error_map_to_node(comparison: Comparison, scene):
+def _error_map_to_node(comparison: Comparison, scene, voxels):
     """The error map in colors from blue (too low) over black to red (too high), its window symmetric."""
     reach = comparison.window or 1.0
     window = {"kind": "window", "lower": -reach, "upper": reach}
     # Without its unit: Slicer would show differences in Hounsfield units as it shows a CT.
-    node = volume_to_node(replace(comparison.error_map, unit=""), intensity=window, scene=scene)
+    node = volume_to_node(replace(comparison.error_map, unit=""), intensity=window, scene=scene, content=voxels)
     node.GetDisplayNode().SetAndObserveColorNodeID(difference_colors(scene).GetID())
     return node
 

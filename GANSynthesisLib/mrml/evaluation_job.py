@@ -8,7 +8,7 @@ from GANSynthesisLib.evaluation.measures import Comparison, Measure
 from GANSynthesisLib.jobs import Worker
 from GANSynthesisLib.jobs.exchange import Exchange
 from GANSynthesisLib.mrml.evaluation import Evaluation, Written
-from GANSynthesisLib.mrml.worker_job import ALONE, WorkerJob
+from GANSynthesisLib.mrml.worker_job import WorkerJob
 
 
 class EvaluationJob(WorkerJob):
@@ -26,16 +26,15 @@ class EvaluationJob(WorkerJob):
     def _asked(self, exchange: Exchange):
         arguments = {"error_map": self._wanted["error_map"]}
         for role in ("result", "reference", "mask"):
-            yield ALONE
-            value = self.evaluation.read(role)
+            value = yield from self.evaluation.reading(role)
             if isinstance(value, list):
                 arguments[role] = []
                 for layer in value:
-                    arguments[role].append((yield from self._handed_over(layer, exchange)))
+                    arguments[role].append((yield from exchange.writing(layer)))
             elif value is None or isinstance(value, str):
                 arguments[role] = value
             else:
-                arguments[role] = yield from self._handed_over(value, exchange)
+                arguments[role] = yield from exchange.writing(value)
         return "evaluate", arguments
 
     def _received(self, answer: dict[str, Any], exchange: Exchange):

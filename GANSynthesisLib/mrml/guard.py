@@ -4,28 +4,33 @@ from collections.abc import Generator, Iterable
 
 from GANSynthesisLib.card import Card
 from GANSynthesisLib.grid import Grid
-from GANSynthesisLib.guard import check_inputs
+from GANSynthesisLib.guard import checking_inputs
 from GANSynthesisLib.memory import free_host_bytes, needed_bytes, needed_gpu_bytes
-from GANSynthesisLib.mrml.inputs import is_sequence, volume_from_node
+from GANSynthesisLib.mrml.inputs import grid_from_node, is_sequence, reading_volume
 from GANSynthesisLib.presentation import _
 from GANSynthesisLib.volumes import VolumeError
 
 
-def looking(card: Card, nodes: dict, free_gpu: int | None) -> Generator[None, None, tuple[list[str], list[str]]]:
-    """In steps, one for each node: what of the nodes (role -> volume node; of a sequence its first item) does not fit
-    the model, and what does not fit the machine, one sentence each.
+def looking(
+    card: Card, nodes: dict, free_gpu: int | None, region=None
+) -> Generator[object, None, tuple[list[str], list[str]]]:
+    """In steps: what of the nodes (role -> volume node; of a sequence its first item) does not fit the model, and what
+    does not fit the machine, one sentence each.
 
-    free_gpu: bytes that are free on the GPU which is to compute; None where the CPU is, or nothing is known. A node
-    that cannot be used at all is left to the check before a run, which says why.
+    free_gpu: bytes that are free on the GPU which is to compute; None where the CPU is, or nothing is known. region:
+    markups ROI that the work is restricted to, or None. A node that cannot be used at all is left to the check before
+    a run, which says why.
     """
-    volumes = {}
+    volumes, grids = {}, []
     for role, node in nodes.items():
+        item = 0 if is_sequence(node) else None
         try:
-            volumes[role] = volume_from_node(node, 0 if is_sequence(node) else None, role)
+            grids.append(grid_from_node(node, item, role, region))
+            volumes[role] = yield from reading_volume(node, item, role)
         except VolumeError:
             continue
-        yield
-    return check_inputs(card, volumes), too_little_memory(card, [each.grid for each in volumes.values()], free_gpu)
+    found = yield from checking_inputs(card, volumes)
+    return found, too_little_memory(card, grids, free_gpu)
 
 
 def too_little_memory(card: Card, grids: Iterable[Grid], free_gpu: int | None) -> list[str]:

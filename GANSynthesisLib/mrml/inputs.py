@@ -1,17 +1,24 @@
 """Scene nodes -> volumes: world geometry, copied voxels, and one clear sentence for a node that cannot be used."""
 
 import itertools
+from collections.abc import Generator
+from typing import NamedTuple
 
 import numpy as np
 import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from GANSynthesisLib.volumes import Grid, Volume, VolumeError, check_volume, resample
+from GANSynthesisLib.asking import MASK
+from GANSynthesisLib.mrml.contents import copied_voxels
+from GANSynthesisLib.mrml.regions import Block, block_of_region, part_of, whole_of
+from GANSynthesisLib.steps import ALONE, run_through
+from GANSynthesisLib.volumes import Grid, Volume, VolumeError, check_volume
 
 # A non-linear transform that spreads a volume over more than this many times its voxels is a mistake, not a wish.
 _GROWTH_LIMIT = 16
 _SURFACE_SAMPLES = 24
+_RESLICED = 1 << 14  # voxels in one step
 
 
 def volume_from_node(node, item: int | None = None, role: str = "") -> Volume:
@@ -26,20 +33,26 @@ def volume_from_node(node, item: int | None = None, role: str = "") -> Volume:
     role: what the volume is for (`source`, `moving`, …), used in messages.
     Raises `VolumeError` naming the node: none, no voxels, NaN, constant, several values per voxel, or labels.
     """
-    _check_node(node, role)
-    if is_sequence(node):
-        if item is None:
-            raise VolumeError(
-                f"'{node.GetName()}' is a sequence: say which of its {frame_count(node)} items is meant."
-            )
-        image, parent = _item(node, item), _sequence_transform(node)
-        name = f"{node.GetName()} [{item}]"
-    else:
-        image, parent, name = node, node.GetParentTransformNode(), node.GetName()
-    _check_image(image, name, role)
-    volume = _world_volume(image, parent, name)
+    return run_through(reading_volume(node, item, role))
+
+
+def reading_volume(node, item: int | None = None, role: str = "", region=None) -> Generator[object, None, Volume]:
+    """The same in steps of some milliseconds; of the volume only what is inside a markups ROI, where one is given."""
+    shown = _shown(node, item, role)
+    block = _block(shown, region)
+    steps = _resliced(shown, block) if shown.resampled else copied_voxels(shown.node.GetImageData(), block)
+    voxels = yield from steps
+    volume = Volume(voxels, part_of(shown.grid, block).ijk_to_ras, unit=_unit(shown.node), name=shown.name)
+    yield ALONE
     check_volume(volume, role)
     return volume
+
+
+def grid_from_node(node, item: int | None = None, role: str = "", region=None) -> Grid:
+    """The grid of the volume that `reading_volume` gives. Raises `VolumeError` as that does, but for what only the
+    voxels show."""
+    shown = _shown(node, item, role)
+    return part_of(shown.grid, _block(shown, region))
 
 
 def is_sequence(node) -> bool:
@@ -76,7 +89,7 @@ def _check_image(node, name: str, role: str) -> None:
     purpose = f" as {role}" if role else ""
     if not node.IsA("vtkMRMLScalarVolumeNode"):
         raise VolumeError(f"'{name}' is a {node.GetClassName()}, not a scalar volume: choose another one{purpose}.")
-    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+    if node.IsA("vtkMRMLLabelMapVolumeNode") and role != MASK:
         raise VolumeError(f"'{name}' is a label map: choose an image{purpose} (labels carry no intensities).")
     if node.IsA("vtkMRMLTensorVolumeNode"):  # the base class of color, diffusion-weighted and diffusion-tensor volumes
         raise VolumeError(
@@ -116,37 +129,60 @@ def _nodes(class_name: str) -> list:
     return slicer.util.getNodesByClass(class_name)
 
 
-def _world_volume(node, parent, name: str) -> Volume:
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    ijk_to_ras = slicer.util.arrayFromVTKMatrix(matrix)
+class _Shown(NamedTuple):
+    """An image of the scene: its node, the transform above it, its name, its own grid, the grid of the world on which
+    it is read, and whether its voxels are to be resampled onto that."""
+
+    node: object
+    parent: object
+    name: str
+    local: Grid
+    grid: Grid
+    resampled: bool
+
+
+def _shown(node, item: int | None, role: str) -> _Shown:
+    _check_node(node, role)
+    if is_sequence(node):
+        if item is None:
+            raise VolumeError(
+                f"'{node.GetName()}' is a sequence: say which of its {frame_count(node)} items is meant."
+            )
+        image, parent = _item(node, item), _sequence_transform(node)
+        name = f"{node.GetName()} [{item}]"
+    else:
+        image, parent, name = node, node.GetParentTransformNode(), node.GetName()
+    _check_image(image, name, role)
+    ijk_to_ras = _array(image.GetIJKToRASMatrix)
     if not (np.isfinite(ijk_to_ras).all() and abs(np.linalg.det(ijk_to_ras)) > 1e-9):
         raise VolumeError(
             f"Volume '{name}' has no extent in space: correct its spacing and directions in module Volumes."
         )
+    local = Grid(image.GetImageData().GetDimensions()[::-1], ijk_to_ras)
     if parent is not None and not parent.IsTransformToWorldLinear():
-        return _warped_volume(node, parent, ijk_to_ras, name)
+        return _Shown(image, parent, name, local, _enclosing_grid(local, parent, name), True)
     if parent is not None:
-        parent.GetMatrixTransformToWorld(matrix)
-        ijk_to_ras = slicer.util.arrayFromVTKMatrix(matrix) @ ijk_to_ras
-    volume = Volume(np.array(slicer.util.arrayFromVolume(node)), ijk_to_ras, unit=_unit(node), name=name)
-    return volume if volume.grid.is_regular() else resample(volume, volume.grid.regular())
+        ijk_to_ras = _array(parent.GetMatrixTransformToWorld) @ ijk_to_ras
+    world = Grid(local.shape, ijk_to_ras)
+    return _Shown(image, parent, name, local, world.regular(), not world.is_regular())
 
 
-def _warped_volume(node, parent, ijk_to_ras: np.ndarray, name: str) -> Volume:
-    """The volume where the non-linear transform `parent` shows it, resampled onto a regular world grid."""
+def _array(matrix_into) -> np.ndarray:
+    """The 4 by 4 matrix that a node's method writes."""
+    matrix = vtk.vtkMatrix4x4()
+    matrix_into(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def _block(shown: _Shown, region) -> Block:
+    return whole_of(shown.grid) if region is None else block_of_region(shown.grid, region, shown.name)
+
+
+def _enclosing_grid(local: Grid, parent, name: str) -> Grid:
+    """The regular grid, with the spacing and the (made orthogonal) axes of `local`, around where the scene shows
+    `local` under the non-linear transform `parent`."""
     to_world = vtk.vtkGeneralTransform()
-    from_world = vtk.vtkGeneralTransform()
     parent.GetTransformToWorld(to_world)
-    parent.GetTransformFromWorld(from_world)
-    local = Grid(node.GetImageData().GetDimensions()[::-1], ijk_to_ras)
-    grid = _enclosing_grid(local, to_world, name)
-    return Volume(_resliced(node, local, from_world, grid), grid.ijk_to_ras, unit=_unit(node), name=name)
-
-
-def _enclosing_grid(local: Grid, to_world, name: str) -> Grid:
-    """The regular grid, with the spacing and the (made orthogonal) axes of `local`, around where `to_world` takes
-    `local`."""
     steps = [np.linspace(-0.5, size - 0.5, min(size, _SURFACE_SAMPLES) + 1) for size in local.shape[::-1]]
     ends = [(values[0], values[-1]) for values in steps]
     lattice = [
@@ -164,24 +200,38 @@ def _enclosing_grid(local: Grid, to_world, name: str) -> Grid:
     return Grid.centred(axes @ ((lower + upper) / 2), tuple(size[::-1].astype(int)), local.spacing, axes)
 
 
-def _resliced(node, local: Grid, from_world, grid: Grid) -> np.ndarray:
-    """Voxels (K, J, I) of the node's image on a world grid; the image's minimum where it has nothing."""
+def _resliced(shown: _Shown, block: Block) -> Generator[None, None, np.ndarray]:
+    """In steps, voxels (K, J, I) of a block of the world's grid; the image's minimum where it has nothing."""
+    image, from_world = shown.node.GetImageData(), vtk.vtkGeneralTransform()
+    if shown.parent is not None:
+        shown.parent.GetTransformFromWorld(from_world)
     chain = vtk.vtkGeneralTransform()  # output i, j, k -> world -> the volume's own RAS -> input i, j, k
     chain.PostMultiply()
-    chain.Concatenate(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras))
+    chain.Concatenate(slicer.util.vtkMatrixFromArray(shown.grid.ijk_to_ras))
     chain.Concatenate(from_world)
-    chain.Concatenate(slicer.util.vtkMatrixFromArray(np.linalg.inv(local.ijk_to_ras)))
+    chain.Concatenate(slicer.util.vtkMatrixFromArray(np.linalg.inv(shown.local.ijk_to_ras)))
     reslice = vtk.vtkImageReslice()
-    reslice.SetInputData(node.GetImageData())
+    reslice.SetInputData(image)
     reslice.SetResliceTransform(chain)
     reslice.SetInterpolationModeToLinear()
     reslice.SetOutputOrigin(0, 0, 0)
     reslice.SetOutputSpacing(1, 1, 1)
-    k, j, i = grid.shape
-    reslice.SetOutputExtent(0, i - 1, 0, j - 1, 0, k - 1)
-    reslice.SetBackgroundLevel(node.GetImageData().GetScalarRange()[0])
-    reslice.Update()
-    return np.array(vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())).reshape(grid.shape)
+    reslice.SetBackgroundLevel(image.GetScalarRange()[0])
+    voxels = np.empty(part_of(shown.grid, block).shape, vtk_to_numpy(image.GetPointData().GetScalars()).dtype)
+    columns, rows, slices = block[::-1]
+    began = max(image.GetMTime(), chain.GetMTime())
+    height = max(1, min(voxels.shape[1], _RESLICED // voxels.shape[2]))
+    for k in range(slices.start, slices.stop):
+        for j in range(rows.start, rows.stop, height):
+            end = min(j + height, rows.stop)
+            reslice.SetOutputExtent(columns.start, columns.stop - 1, j, end - 1, k, k)
+            reslice.Update()
+            part = vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())
+            voxels[k - slices.start, j - rows.start : end - rows.start] = part.reshape(end - j, -1)
+            yield
+            if max(image.GetMTime(), chain.GetMTime()) != began:
+                raise VolumeError(f"'{shown.name}' was changed or moved while it was being read: try again.")
+    return voxels
 
 
 def _unit(node) -> str:

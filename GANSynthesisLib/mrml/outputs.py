@@ -5,15 +5,22 @@ A node that the caller gives is filled and keeps its name; otherwise a new one i
 is touched, and none is left behind when something fails.
 """
 
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
 import slicer
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from GANSynthesisLib.intensity import sampled
-from GANSynthesisLib.mrml.terminology import color_of, term_of
+from GANSynthesisLib.mrml.contents import (
+    GRID_TRANSFORM,
+    Labels,
+    content_of,
+    fill_segmentation,
+    fill_transform,
+    fill_volume,
+)
+from GANSynthesisLib.steps import run_through
 from GANSynthesisLib.volumes import Grid, Volume, VolumeError
 
 SEQUENCE = "vtkMRMLSequenceNode"
@@ -21,7 +28,6 @@ VOLUME = "vtkMRMLScalarVolumeNode"
 SEGMENTATION = "vtkMRMLSegmentationNode"
 TRANSFORM = "vtkMRMLTransformNode"
 LINEAR_TRANSFORM = "vtkMRMLLinearTransformNode"
-GRID_TRANSFORM = "vtkMRMLGridTransformNode"
 
 _MEASURED_VOXELS = 1_000_000  # of an image whose window has to be found
 # Part of the body, as cards name it -> display preset of Slicer's module Volumes; the first that fits is taken.
@@ -91,12 +97,13 @@ def _node_ids(scene) -> list[str]:
 
 
 def volume_to_node(
-    volume: Volume, node=None, *, like=None, intensity: dict | None = None, anatomy: str = "", scene=None
+    volume: Volume, node=None, *, like=None, intensity: dict | None = None, anatomy: str = "", scene=None, content=None
 ):
     """`node`, or a new scalar volume node, with the volume's voxels, geometry, unit and a fitting display.
 
     like: input node in whose subject-hierarchy folder a new node is placed. intensity, anatomy: of the model card, for
     window and level: a preset for Hounsfield units, else the card's output range, else nearly all of the intensities.
+    content: of `contents.content_of`, where it has been made already; the same goes for the functions below.
     """
     scene = scene or slicer.mrmlScene
     with whole_or_nothing(scene):
@@ -104,14 +111,20 @@ def volume_to_node(
         if result.GetDisplayNode() is None:
             result.CreateDefaultDisplayNodes()
         show_volume(result, volume, intensity or {}, anatomy)  # before there are voxels, which would all be looked at
-        fill_volume(result, volume)
+        fill_volume(result, volume, content)
         result.SetAndObserveTransformNodeID(None)
         if node is None:
             place_beside(result, like)
     return result
 
 
-def segmentation_to_node(volume: Volume, node=None, *, like=None, scene=None):
+def writing_volume(volume: Volume, **options) -> Generator[None, None, object]:
+    """As `volume_to_node`, in steps of which only the last one changes the scene."""
+    content = yield from content_of(volume)
+    return volume_to_node(volume, content=content, **options)
+
+
+def segmentation_to_node(volume: Volume, node=None, *, like=None, scene=None, content: Labels | None = None):
     """`node`, or a new segmentation node, with one segment per name of the label volume, and its grid as reference
     geometry.
 
@@ -124,14 +137,16 @@ def segmentation_to_node(volume: Volume, node=None, *, like=None, scene=None):
         result.SetAndObserveTransformNodeID(None)
         if like is not None and like.IsA(VOLUME) and like.GetScene() is scene:
             result.SetReferenceImageGeometryParameterFromVolumeNode(like)
-        fill_segmentation(result, volume)
+        fill_segmentation(result, volume, content)
         result.CreateDefaultDisplayNodes()
         if node is None:
             place_beside(result, like)
     return result
 
 
-def transform_to_node(transform, node=None, *, name: str = "", like=None, grid: Grid | None = None, scene=None):
+def transform_to_node(
+    transform, node=None, *, name: str = "", like=None, grid: Grid | None = None, scene=None, content=None
+):
     """`node`, or a new transform node, such that a moving volume put under it is shown aligned with the fixed one.
 
     transform: `SpatialTransform`, fixed points -> moving points. MRML calls this direction "from parent". Without a
@@ -139,105 +154,21 @@ def transform_to_node(transform, node=None, *, name: str = "", like=None, grid: 
     the transform's grid, or on `grid` (the fixed volume's) where a given grid transform node takes a linear one.
     Raises `VolumeError` for a displacement field that a given linear transform node cannot hold.
     """
-    linear = transform.displacement is None
-    if node is not None and node.GetClassName() == LINEAR_TRANSFORM and not linear:
+    kind = node.GetClassName() if node is not None else ""
+    content = content or run_through(content_of(transform, class_name=kind, grid=grid))
+    linear = content.IsA("vtkLinearTransform")
+    if kind == LINEAR_TRANSFORM and not linear:
         raise VolumeError(
             f"'{node.GetName()}' is a linear transform and cannot hold a displacement field: choose none."
         )
     scene = scene or slicer.mrmlScene
     with whole_or_nothing(scene):
         result = node or add_node(LINEAR_TRANSFORM if linear else GRID_TRANSFORM, name, scene)
-        fill_transform(result, transform, grid)
+        fill_transform(result, transform, content=content)
         result.SetAndObserveTransformNodeID(None)
         if node is None:
             place_beside(result, like)
     return result
-
-
-def fill_transform(node, transform, grid: Grid | None = None) -> None:
-    """The map into a transform node, in the scene or not, in the direction "from parent" (see `transform_to_node`)."""
-    if transform.displacement is None and node.GetClassName() != GRID_TRANSFORM:
-        content = vtk.vtkTransform()
-        content.SetMatrix(slicer.util.vtkMatrixFromArray(transform.matrix))
-    else:
-        content = _grid_transform(transform, transform.grid or grid)
-    node.SetAndObserveTransformFromParent(content)
-
-
-def _grid_transform(transform, grid: Grid):
-    """`vtkOrientedGridTransform` of the whole map, fixed RAS -> moving RAS."""
-    grid = grid.regular()
-    image = vtk.vtkImageData()
-    image.SetDimensions(*grid.shape[::-1])
-    image.SetOrigin(*grid.ijk_to_ras[:3, 3])
-    image.SetSpacing(*grid.spacing)
-    vectors = np.moveaxis(transform.total_displacement(grid), 0, -1).reshape(-1, 3)
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(vectors, np.float64), deep=True))
-    directions = np.eye(4)
-    directions[:3, :3] = grid.directions
-    content = slicer.vtkOrientedGridTransform()
-    content.SetDisplacementGridData(image)
-    content.SetGridDirectionMatrix(slicer.util.vtkMatrixFromArray(directions))
-    content.SetInterpolationModeToLinear()
-    return content
-
-
-def fill_volume(node, volume: Volume) -> None:
-    """Voxels, geometry and unit of the volume into a scalar volume node, in the scene or not."""
-    node.SetAndObserveImageData(_image_data(volume.voxels, vtk.vtkImageData()))
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
-    if volume.unit == "HU":
-        node.SetVoxelValueQuantity(_coded("112031", "DCM", "Attenuation Coefficient"))
-        node.SetVoxelValueUnits(_coded("[hnsf'U]", "UCUM", "Hounsfield unit"))
-    else:
-        node.SetVoxelValueQuantity(None)
-        node.SetVoxelValueUnits(_coded(volume.unit, "UCUM", volume.unit) if volume.unit else None)
-
-
-def fill_segmentation(node, volume: Volume) -> None:
-    """Segments of a label volume into a segmentation node, in the scene or not; they share one label map, as in
-    Slicer."""
-    representation = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
-    image = _image_data(volume.voxels, slicer.vtkOrientedImageData())
-    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
-    segmentation = node.GetSegmentation()
-    segmentation.RemoveAllSegments()
-    segmentation.SetSourceRepresentationName(representation)
-    segmentation.SetConversionParameter(
-        slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(),
-        slicer.vtkSegmentationConverter.SerializeImageGeometry(image),
-    )
-    for label, name in sorted(_names(volume).items()):
-        segment = slicer.vtkSegment()
-        segment.SetName(name)
-        segment.SetColor(*color_of(name, label))
-        segment.SetLabelValue(label)
-        term = term_of(name)
-        if term:
-            segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), term.entry)
-        segment.AddRepresentation(representation, image)
-        segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(name))
-
-
-def _names(volume: Volume) -> dict[int, str]:
-    names = {label: name for label, name in volume.label_names.items() if label != 0}
-    unnamed = [int(label) for label in np.unique(volume.voxels) if label != 0 and label not in names]
-    return {**names, **{label: f"Label {label}" for label in unnamed}}
-
-
-def _image_data(voxels: np.ndarray, image):
-    """The vtkImageData with the voxels (K, J, I) as its scalars, in index space."""
-    voxels = voxels.astype(np.uint8) if voxels.dtype == bool else voxels
-    scalars = numpy_to_vtk(np.ascontiguousarray(voxels).ravel(), deep=True)
-    image.SetDimensions(*voxels.shape[::-1])
-    image.GetPointData().SetScalars(scalars)
-    return image
-
-
-def _coded(value: str, scheme: str, meaning: str):
-    entry = slicer.vtkCodedEntry()
-    entry.SetValueSchemeMeaning(value, scheme, meaning)
-    return entry
 
 
 def show_volume(node, volume: Volume, intensity: dict, anatomy: str) -> None:

@@ -1,33 +1,43 @@
-"""Restricting a volume to a region that the user drew."""
+"""Blocks of voxels, and the block around a region that the user drew."""
 
 import itertools
 
 import numpy as np
 import slicer
 
-from GANSynthesisLib.volumes import Volume, VolumeError
+from GANSynthesisLib.volumes import Grid, VolumeError
 
+Block = tuple[slice, slice, slice]  # of K, J, I
 ROI = "vtkMRMLMarkupsROINode"
 
 
-def cropped_to_region(volume: Volume, roi) -> Volume:
-    """The part of the volume inside the smallest block of whole voxels around a markups ROI (box), in world space.
+def whole_of(grid: Grid) -> Block:
+    return tuple(slice(0, size) for size in grid.shape)
 
-    Raises `VolumeError` where the node is no ROI, is not placed, or misses the volume.
+
+def part_of(grid: Grid, block: Block) -> Grid:
+    """The grid of a block of voxels."""
+    matrix = grid.ijk_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ [each.start for each in block[::-1]]
+    return Grid(tuple(each.stop - each.start for each in block), matrix)
+
+
+def block_of_region(grid: Grid, roi, name: str) -> Block:
+    """The smallest block of whole voxels around a markups ROI (box), in world space.
+
+    Raises `VolumeError` where the node is no ROI, is not placed, or misses the grid, which is that of the volume
+    called `name`.
     """
     corners = np.array(_corners(roi))
-    to_index = np.linalg.inv(volume.ijk_to_ras)
+    to_index = np.linalg.inv(grid.ijk_to_ras)
     index = corners @ to_index[:3, :3].T + to_index[:3, 3]
-    size = np.array(volume.shape[::-1])
     # Voxel i reaches from i − 0.5 to i + 0.5; half a thousandth forgives rounding of a box drawn on voxel borders.
     low = np.maximum(np.floor(index.min(axis=0) + 0.5 + 5e-4), 0).astype(int)
-    high = np.minimum(np.ceil(index.max(axis=0) + 0.5 - 5e-4), size).astype(int)
+    high = np.minimum(np.ceil(index.max(axis=0) + 0.5 - 5e-4), grid.shape[::-1]).astype(int)
     if (high <= low).any():
-        raise VolumeError(f"The region '{roi.GetName()}' lies outside the volume '{volume.name}': move it into it.")
-    (i0, j0, k0), (i1, j1, k1) = low, high
-    matrix = volume.ijk_to_ras.copy()
-    matrix[:3, 3] += matrix[:3, :3] @ low
-    return volume.with_voxels(np.ascontiguousarray(volume.voxels[k0:k1, j0:j1, i0:i1]), ijk_to_ras=matrix)
+        raise VolumeError(f"The region '{roi.GetName()}' lies outside the volume '{name}': move it into it.")
+    i, j, k = (slice(start, stop) for start, stop in zip(low.tolist(), high.tolist(), strict=True))
+    return k, j, i
 
 
 def _corners(roi) -> list[list[float]]:

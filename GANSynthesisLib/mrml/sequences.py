@@ -2,16 +2,13 @@
 
 import slicer
 
+from GANSynthesisLib.mrml.contents import GRID_TRANSFORM, fill_segmentation, fill_transform, fill_volume
 from GANSynthesisLib.mrml.outputs import (
-    GRID_TRANSFORM,
     LINEAR_TRANSFORM,
     SEGMENTATION,
     SEQUENCE,
     VOLUME,
     add_node,
-    fill_segmentation,
-    fill_transform,
-    fill_volume,
     place_beside,
     show_volume,
     whole_or_nothing,
@@ -29,20 +26,21 @@ def results_to_sequence(
     grid: Grid | None = None,
     intensity: dict | None = None,
     anatomy: str = "",
+    contents: list | None = None,
     scene=None,
 ):
     """`node`, or a new sequence node, with one node per item of the sequence `source`.
 
     values: volumes (label volumes if `labels`: segmentations) or spatial transforms (sampled on `grid`, see
-    `outputs.transform_to_node`). Index values, their name and unit are those of `source`. The sequence joins the
-    browser that plays `source`, so that both stay in step; where there is none, it gets a browser of its own. Items
-    that a given node had before are replaced.
+    `outputs.transform_to_node`). contents: of `contents.content_of`, where they have been made already. Index values,
+    their name and unit are those of `source`. The sequence joins the browser that plays `source`, so that both stay in
+    step; where there is none, it gets a browser of its own. Items that a given node had before are replaced.
     """
     scene = scene or slicer.mrmlScene
     with whole_or_nothing(scene):
         result = node or add_node(SEQUENCE, _storable(name), scene)
-        class_name = _class_name(values, labels)
-        _fill(result, values, source, class_name, grid)
+        class_name = class_of(values, labels)
+        _fill(result, values, contents or [None] * len(values), source, class_name, grid)
         browser = _browser(result, source, scene)
         logic = slicer.modules.sequences.logic()
         if not browser.IsSynchronizedSequenceNode(result, True):
@@ -79,26 +77,27 @@ def _storable(name: str) -> str:
     return name.replace("[", "(").replace("]", ")")
 
 
-def _class_name(values: list, labels: bool) -> str:
+def class_of(values: list, labels: bool = False) -> str:
+    """Class of the nodes that hold these values."""
     if isinstance(values[0], Volume):
         return SEGMENTATION if labels else VOLUME
     return LINEAR_TRANSFORM if all(value.displacement is None for value in values) else GRID_TRANSFORM
 
 
-def _fill(sequence, values: list, source, class_name: str, grid: Grid | None) -> None:
+def _fill(sequence, values: list, contents: list, source, class_name: str, grid: Grid | None) -> None:
     sequence.RemoveAllDataNodes()
     sequence.SetIndexName(source.GetIndexName())
     sequence.SetIndexUnit(source.GetIndexUnit())
     sequence.SetIndexType(source.GetIndexType())
-    for item, value in enumerate(values):
+    for item, (value, content) in enumerate(zip(values, contents, strict=True)):
         data = getattr(slicer, class_name)()
         data.SetName(sequence.GetName())
         if class_name == VOLUME:
-            fill_volume(data, value)
+            fill_volume(data, value, content)
         elif class_name == SEGMENTATION:
-            fill_segmentation(data, value)
+            fill_segmentation(data, value, content)
         else:
-            fill_transform(data, value, grid)
+            fill_transform(data, value, grid, content)
         sequence.SetDataNodeAtValue(data, source.GetNthIndexValue(item))
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
 from GANSynthesisLib.jobs import Worker
 from GANSynthesisLib.jobs.exchange import Exchange
-from GANSynthesisLib.mrml.worker_job import ALONE, WorkerJob
+from GANSynthesisLib.mrml.contents import copied_voxels
+from GANSynthesisLib.mrml.worker_job import WorkerJob
 from GANSynthesisLib.surfaces import SMOOTHING, Surface
 from GANSynthesisLib.volumes import Volume
 
@@ -48,9 +50,8 @@ class SurfacesJob(WorkerJob):
         segmentation, binary = self._node.GetSegmentation(), _binary_labelmap()
         layers, described = [], []
         for number in range(segmentation.GetNumberOfLayers(binary)):
-            yield ALONE
-            volume = _layer(segmentation.GetLayerDataObject(number, binary))
-            layers.append((yield from self._handed_over(volume, exchange)))
+            volume = yield from _layer(segmentation.GetLayerDataObject(number, binary))
+            layers.append((yield from exchange.writing(volume)))
             for segment_id in segmentation.GetSegmentIDsForLayer(number, binary):
                 self._segments.append(segment_id)
                 value = segmentation.GetSegment(segment_id).GetLabelValue()
@@ -58,22 +59,23 @@ class SurfacesJob(WorkerJob):
         smoothing = float(segmentation.GetConversionParameter(_SMOOTHING_PARAMETER) or SMOOTHING)
         return "surfaces", {"layers": layers, "segments": described, "smoothing": smoothing}
 
-    def _received(self, answer: list[dict[str, Any]], exchange: Exchange) -> None:
+    def _received(self, answer: list[dict[str, Any]], exchange: Exchange):
         segmentation = self._node.GetSegmentation()
         for segment_id, each in zip(self._segments, answer, strict=True):
             segment = segmentation.GetSegment(segment_id)
             if segment is not None:  # removed meanwhile
                 segment.AddRepresentation(_closed_surface(), _poly_data(exchange.read(each)))
+            yield
         segmentation.Modified()
 
 
-def _layer(image) -> Volume:
-    """Label volume of a vtkOrientedImageData, in the coordinates of its segmentation."""
+def _layer(image) -> Generator[None, None, Volume]:
+    """In steps, the label volume of a vtkOrientedImageData, in the coordinates of its segmentation."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     ijk_to_ras = slicer.util.arrayFromVTKMatrix(matrix)
     ijk_to_ras[:3, 3] = (ijk_to_ras @ [*image.GetExtent()[::2], 1])[:3]  # the array begins where the extent does
-    voxels = np.array(vtk_to_numpy(image.GetPointData().GetScalars())).reshape(image.GetDimensions()[::-1])
+    voxels = yield from copied_voxels(image)
     return Volume(voxels, ijk_to_ras)
 
 

@@ -3,6 +3,7 @@
 A role (`source`, `target`, …) is given as a subject-hierarchy item: a folder, whose volumes, at any depth, are the
 role's images in the order the hierarchy shows them, or a single volume or segmentation. Which images belong together:
 those of the same name where every role has the same names, else the first of each role, the second of each, and so on.
+Folders within the folder of images alone (`image`) are classes, named as they are.
 """
 
 import re
@@ -13,20 +14,21 @@ import numpy as np
 import slicer
 import vtk
 
-from GANSynthesisLib.mrml.inputs import volume_from_node
+from GANSynthesisLib.mrml.inputs import reading_volume
 from GANSynthesisLib.training.cases import DataError
 from GANSynthesisLib.volumes import Volume
 
 VOLUME, LABEL_MAP, SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLLabelMapVolumeNode", "vtkMRMLSegmentationNode"
-IMAGE_OF_LABELS = {"labels": "source", "fixed_labels": "fixed", "moving_labels": "moving"}
+IMAGES_OF_LABELS = {"labels": ("source", "image"), "fixed_labels": ("fixed",), "moving_labels": ("moving",)}
 
 
 @dataclass(frozen=True)
 class SceneCase:
-    """Nodes of one training case by role, and the name its files get."""
+    """Nodes of one training case by role, the name its files get, and the class it is of, if any."""
 
     name: str
     nodes: dict
+    class_name: str = ""
 
 
 def scene_cases(items: dict[str, int], paired: bool = True) -> list[SceneCase]:
@@ -38,17 +40,18 @@ def scene_cases(items: dict[str, int], paired: bool = True) -> list[SceneCase]:
     nodes = {role: _nodes_in(item, role) for role, item in items.items()}
     for role, found in nodes.items():
         if not found:
-            wanted = "label maps or segmentations" if role in IMAGE_OF_LABELS else "volumes"
+            wanted = "label maps or segmentations" if role in IMAGES_OF_LABELS else "volumes"
             raise DataError(f"'{_item_name(items[role])}' holds no {wanted} for '{role}': choose another folder.")
     groups = [tuple(nodes)] if paired else [
-        (role, *(labels for labels, image in IMAGE_OF_LABELS.items() if image == role and labels in nodes))
-        for role in nodes if role not in IMAGE_OF_LABELS
+        (role, *(labels for labels, images in IMAGES_OF_LABELS.items() if role in images and labels in nodes))
+        for role in nodes if role not in IMAGES_OF_LABELS
     ]
     cases, names = [], set()
     for group in groups:
         for together in _matched({role: nodes[role] for role in group}):
             name = _unique(_file_name(next(iter(together.values())).GetName()), names)
-            cases.append(SceneCase(name, together))
+            class_name = _folder_within(items["image"], together["image"]) if "image" in together else ""
+            cases.append(SceneCase(name, together, class_name))
     return cases
 
 
@@ -65,7 +68,7 @@ def segment_names(cases: list[SceneCase]) -> list[str]:
 
 @dataclass(frozen=True)
 class CaseFile:
-    """One file of a case: its path in the folder of the cases, `role/name.nii`, and the volume that goes into it.
+    """One file of a case: its path in the folder of the cases, `role/[class/]name.nii`, and its volume.
 
     channels: 0, or how many structures of a label volume become one channel each.
     """
@@ -85,11 +88,13 @@ def case_files(cases: list[SceneCase]) -> Iterator[CaseFile | None]:
     names = segment_names(cases)
     for case in cases:
         for role, node in case.nodes.items():
-            path = f"{role}/{case.name}.nii"
-            if role not in IMAGE_OF_LABELS:
-                yield CaseFile(path, volume_from_node(node, role=role))
+            path = "/".join(filter(None, (role, _file_name(case.class_name, ""), f"{case.name}.nii")))
+            if role not in IMAGES_OF_LABELS:
+                volume = yield from reading_volume(node, role=role)
+                yield CaseFile(path, volume)
                 continue
-            labels = yield from labels_on(node, case.nodes[IMAGE_OF_LABELS[role]], names)
+            image = next(case.nodes[each] for each in IMAGES_OF_LABELS[role] if each in case.nodes)
+            labels = yield from labels_on(node, image, names)
             yield None
             yield CaseFile(path, labels, 0 if role == "labels" else max(len(names), int(labels.voxels.max())))
 
@@ -101,7 +106,7 @@ def labels_on(node, image_node, names: list[str]) -> Generator[None, None, Volum
     names: segment names in the order of their label values 1, 2, …. Raises DataError where the two cannot be brought
     together: a label map on another grid, or an image under a non-linear transform.
     """
-    image = volume_from_node(image_node)
+    image = yield from reading_volume(image_node)
     if node.IsA(SEGMENTATION):
         voxels = np.zeros(slicer.util.arrayFromVolume(image_node).shape, np.uint16)
         content = node.GetSegmentation()
@@ -131,13 +136,23 @@ def _nodes_in(item: int, role: str) -> list:
     below = vtk.vtkIdList()
     hierarchy.GetItemChildren(item, below, True)
     items = [item, *(below.GetId(index) for index in range(below.GetNumberOfIds()))]
-    kinds = (LABEL_MAP, SEGMENTATION) if role in IMAGE_OF_LABELS else (VOLUME,)
+    kinds = (LABEL_MAP, SEGMENTATION) if role in IMAGES_OF_LABELS else (VOLUME,)
     nodes = [hierarchy.GetItemDataNode(each) for each in items]
     return [node for node in nodes if node is not None and node.GetClassName() in kinds]
 
 
 def _item_name(item: int) -> str:
     return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene).GetItemName(item)
+
+
+def _folder_within(item: int, node) -> str:
+    """Name of the folder right below the item that the node is in, at any depth; empty where it is in none."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    own = hierarchy.GetItemByDataNode(node)
+    below, parent = own, hierarchy.GetItemParent(own)
+    while parent not in (item, hierarchy.GetInvalidItemID(), hierarchy.GetSceneItemID()):
+        below, parent = parent, hierarchy.GetItemParent(parent)
+    return hierarchy.GetItemName(below) if parent == item and below != own else ""
 
 
 def _matched(nodes: dict[str, list]) -> list[dict]:
@@ -153,8 +168,8 @@ def _matched(nodes: dict[str, list]) -> list[dict]:
     return [dict(zip(nodes, together, strict=True)) for together in zip(*nodes.values(), strict=True)]
 
 
-def _file_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or "case"
+def _file_name(name: str, otherwise: str = "case") -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or otherwise
 
 
 def _unique(name: str, taken: set[str]) -> str:

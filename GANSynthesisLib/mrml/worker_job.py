@@ -9,10 +9,9 @@ from typing import Any
 
 from GANSynthesisLib.jobs import JobError, Worker, busy_sentence
 from GANSynthesisLib.jobs.exchange import Exchange
-from GANSynthesisLib.steps import SLICE
+from GANSynthesisLib.steps import ALONE, SLICE
 
-WAIT = "wait"  # a step says so where there is nothing to do before the next call of `advance`,
-ALONE = "alone"  # and so where the next step is long: it gets a call of its own
+WAIT = "wait"  # a step says so where there is nothing to do before the next call of `advance`
 
 
 class WorkerJob:
@@ -44,7 +43,7 @@ class WorkerJob:
     def state(self) -> str:
         if self._state == "working":
             return self._job.state if not self._job.finished else "writing"
-        return self._state
+        return "writing" if self._state == "written" else self._state
 
     @property
     def finished(self) -> bool:
@@ -67,8 +66,9 @@ class WorkerJob:
         return self._job.log if self._job else []
 
     def cancel(self) -> None:
-        """Stop; nothing is left in the scene. It has stopped when the state says so, after further `advance()`."""
-        self._cancelled = True
+        """Stop; nothing is left in the scene, unless all of it is there already. It has stopped when the state says
+        so, after further `advance()`."""
+        self._cancelled = self._state != "written"
         if self._job is not None:
             self._job.cancel()
 
@@ -80,6 +80,8 @@ class WorkerJob:
 
     def advance(self) -> None:
         """Carry on for some milliseconds."""
+        if self._cancelled and (self._job is None or self._job.finished):
+            self.abandon()
         until = time.perf_counter() + SLICE
         while not self.finished and time.perf_counter() < until:
             try:
@@ -93,36 +95,24 @@ class WorkerJob:
     def _end(self, state: str, error: str = "", details: str = "") -> None:
         self._state, self.error, self.details = state, error, details
 
-    def _handed_over(self, value, exchange: Exchange) -> Generator[str, None, dict[str, Any]]:
-        """The description of a volume or transform, once it is written; ends early where the job is canceled."""
-        writing = exchange.writing(value)
-        while not self._cancelled:
-            try:
-                yield next(writing) or "written"
-            except StopIteration as end:
-                return end.value
-        return {}
-
     def _work(self) -> Generator[str, None, None]:
         exchange = Exchange.create()
         try:
             work, arguments = yield from self._asked(exchange)
-            while self._worker.state == "cancelling" and not self._cancelled:  # the job before this one
+            while self._worker.state == "cancelling":  # the job before this one
                 self._worker.poll()
                 yield WAIT
-            if self._cancelled:
-                return self._end("cancelled")
             self._job = self._worker.start(work, {"folder": str(exchange.folder), **arguments})
             self._state = "working"
             while not self._job.finished:
                 self._worker.poll()
                 if not self._job.finished:
                     yield WAIT
-            if self._job.state != "done" or self._cancelled:
-                state = "cancelled" if self._cancelled else self._job.state
-                return self._end(state, self._job.error, self._job.details)
+            if self._job.state != "done":
+                return self._end(self._job.state, self._job.error, self._job.details)
             yield ALONE
             yield from self._received(self._job.result, exchange) or ()
+            self._state = "written"
             yield ALONE  # large files take long
             self._end("done")
         finally:

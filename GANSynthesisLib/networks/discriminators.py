@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from GANSynthesisLib.networks.generation import doublings, kernel_of, normalization, smallest_shape
 from GANSynthesisLib.networks.slabs import flatten_slab
 from GANSynthesisLib.networks.translation import convolution, group_norm
 
@@ -60,3 +64,41 @@ class Critic(nn.Module):
         features = self.stages(image).float().flatten(2).mean(2)
         with torch.autocast(image.device.type, enabled=False):
             return self.score(features)[:, 0]
+
+
+class ImageDiscriminator(nn.Module):
+    """Judges whole images of one shape: strided convolutions down to about 4 pixels (Radford 2016).
+
+    Forward: (B, C, …) -> raw logit (B,) and, from the same trunk, `answers` further numbers (B, answers): scores of
+    classes, a code. condition: length of a vector that the image is to fit; its inner product with the features is
+    added to the logit (projection, Miyato and Koyama 2018). norm: none where a gradient penalty is per image.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], in_channels: int = 1, width: int = 32, norm: str = "none", answers: int = 0,
+        condition: int = 0,
+    ):
+        super().__init__()
+        steps, dimensions = doublings(shape)[::-1], len(shape)
+        layer = convolution(dimensions)
+        channels = [in_channels] + [width * min(2**level, 8) for level in range(len(steps))]
+        stages: list[nn.Module] = []
+        for level, (factors, a, b) in enumerate(zip(steps, channels, channels[1:], strict=False)):
+            # Not in the first layer, which sees the image itself.
+            norms = [normalization(norm, dimensions, b)] if level and norm != "none" else []
+            stages += [layer(a, b, kernel_of(factors), factors, 1), *norms, nn.LeakyReLU(0.2)]
+        self.stages = nn.Sequential(*stages, nn.Flatten())
+        count = channels[-1] * math.prod(smallest_shape(shape))
+        self.score = nn.Linear(count, 1)
+        self.answer = nn.Linear(count, answers) if answers else None
+        self.embedding = nn.Linear(condition, count, bias=False) if condition else None
+
+    def forward(
+        self, image: torch.Tensor, condition: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        features = self.stages(image).float()
+        with torch.autocast(image.device.type, enabled=False):
+            logit = self.score(features)[:, 0]
+            if self.embedding is not None:
+                logit = logit + (self.embedding(condition) * features).sum(1)
+            return logit, None if self.answer is None else self.answer(features)

@@ -111,15 +111,16 @@ class FeatureDiscriminator(nn.Module):
     """Heads that tell real from made feature maps, one for each depth; feature maps -> raw logits at every place.
 
     The deep supervision of Zhao 2018: the features come from a frozen network, and only these heads are trained.
+    judged: of the depths, so many from the first are looked at; by default all.
     """
 
-    def __init__(self, features: FrozenFeatures, width: int = 32):
+    def __init__(self, features: FrozenFeatures, width: int = 32, judged: int | None = None):
         super().__init__()
         layer = convolution(features.dimensions)
         self.heads = nn.ModuleList(
             nn.Sequential(layer(channels, width, 3, padding=1, bias=False), group_norm(width), nn.LeakyReLU(0.2),
                           layer(width, 1, 1))
-            for channels in features.channels
+            for channels in features.channels[:judged]
         )
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:

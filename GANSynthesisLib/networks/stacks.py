@@ -70,8 +70,7 @@ class YNetBody(nn.Module):
         skips = [torch.cat(pair, 1) for pair in zip(*encoded, strict=True)]
         features = skips[-1]
         for level in reversed(range(self.levels)):
-            features = nn.functional.interpolate(features, scale_factor=2, mode="nearest")
-            features = self.decoders[level](torch.cat([skips[level], features], 1))
+            features = self.decoders[level].joined(skips[level], features)
         return features[crop]
 
     def streamed(self, image: torch.Tensor, slab_bytes: int) -> FeatureMap:
@@ -124,6 +123,10 @@ class DenseBlock(nn.Module):
         for step in growing:
             features = torch.cat([features, step(features)], 1)
         return last(features)
+
+    def joined(self, skip: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """Of a skip and the features below it, which are doubled by repeating voxels."""
+        return self(torch.cat([skip, nn.functional.interpolate(features, scale_factor=2, mode="nearest")], 1))
 
     def streamed(self, sources: list, slab_bytes: int) -> FeatureMap:
         seen = list(sources)

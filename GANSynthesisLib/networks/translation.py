@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from GANSynthesisLib.networks.convolution import Conv3d
+from GANSynthesisLib.networks.convolution import Conv3d, convolve_doubled, convolve_joined
 from GANSynthesisLib.networks.slabs import flatten_slab, unflatten_slab
 from GANSynthesisLib.networks.streamed import Doubled, FeatureMap, Pooled, convolved
 
@@ -96,9 +96,7 @@ class UNetBody(nn.Module):
         skips = self.encode(padded)
         features = skips[-1]
         for level in reversed(range(self.levels)):
-            # Nearest upsampling followed by a convolution: transposed convolutions leave checkerboards (Odena 2016).
-            features = nn.functional.interpolate(features, scale_factor=2, mode="nearest")
-            features = self.decoders[level](torch.cat([skips[level], features], 1))
+            features = self.decoders[level].joined(skips[level], features)
         return features[crop]
 
     def encode(self, image: torch.Tensor, levels: int | None = None) -> list[torch.Tensor]:
@@ -132,6 +130,15 @@ class DoubleConvolution(nn.Sequential):
             layer(out_channels, out_channels, 3, padding=1, bias=False), group_norm(out_channels), nn.LeakyReLU(0.1),
         )
 
+    def joined(self, skip: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """Of a skip and the features below it, which are doubled by repeating voxels: free transposed convolutions
+        leave checkerboards (Odena 2016)."""
+        first, *others = self
+        answer = convolve_joined(first, skip, features)
+        for step in others:
+            answer = step(answer)
+        return answer
+
     def streamed(self, sources: list, slab_bytes: int) -> FeatureMap:
         first, first_norm, activation, second, second_norm, _ = self
         inner = convolved(sources, first, first_norm, activation.negative_slope, slab_bytes=slab_bytes)
@@ -161,7 +168,10 @@ class ResNetBody(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         padded, crop = pad_to_multiple(image, self.multiple)
-        return self.up(self.blocks(self.down(padded)))[crop]
+        features = self.blocks(self.down(padded))
+        for layer, norm, activation in (self.up[1], self.up[3]):  # behind the doubling that self.up[0] and [2] name
+            features = activation(norm(convolve_doubled(features, layer.weight)))
+        return features[crop]
 
     def streamed(self, image: torch.Tensor, slab_bytes: int) -> FeatureMap:
         """The same of a volume (1, C, D, H, W), layer by layer in slabs."""
@@ -170,7 +180,7 @@ class ResNetBody(nn.Module):
         for step in self.down:
             features = convolved([features], *step[:2], 0.0, slab_bytes=slab_bytes)
         for block in self.blocks:
-            features = FeatureMap(features.whole() + block.streamed(features, slab_bytes))
+            features = FeatureMap(block.streamed(features, slab_bytes).add_(features.whole()))
         for step in (self.up[1], self.up[3]):
             features = convolved([Doubled(features)], *step[:2], 0.0, slab_bytes=slab_bytes)
         return features.cropped(crop)

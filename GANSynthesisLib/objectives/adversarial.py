@@ -5,12 +5,39 @@ No activation is applied before these functions: a discriminator ends in a plain
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 KINDS = ("minimax", "non-saturating", "least-squares", "hinge", "wasserstein")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Raw logits (any shape) that a discriminator or critic gave to real and to made images."""
+
+    kind: str
+    real: torch.Tensor
+    fake: torch.Tensor
+
+
+_watched: ContextVar[list[Judged] | None] = ContextVar("watched", default=None)
+
+
+@contextmanager
+def watched() -> Iterator[list[Judged]]:
+    """Within, whatever `discriminator_loss` is given is also put, detached, into this list: whoever wants to see how
+    a game stands can look on without the systems knowing."""
+    seen: list[Judged] = []
+    token = _watched.set(seen)
+    try:
+        yield seen
+    finally:
+        _watched.reset(token)
 
 
 def discriminator_loss(kind: str, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -21,6 +48,9 @@ def discriminator_loss(kind: str, real: torch.Tensor, fake: torch.Tensor) -> tor
     needs `gradient_penalty` or `clip_weights` to keep the critic 1-Lipschitz.
     """
     real, fake = real.float(), fake.float()
+    seen = _watched.get()
+    if seen is not None:
+        seen.append(Judged(kind, real.detach(), fake.detach()))
     if kind in ("minimax", "non-saturating"):
         return F.softplus(-real).mean() + F.softplus(fake).mean()
     if kind == "least-squares":

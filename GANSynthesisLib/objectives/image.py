@@ -60,7 +60,27 @@ def structural_similarity(image: torch.Tensor, reference: torch.Tensor) -> torch
 
     As a loss: `evaluation.metrics` has the measure, with its masks and Gaussian windows.
     """
-    image, reference = (image.float() + 1) / 2, (reference.float() + 1) / 2
+    luminance, structure = _similarities((image.float() + 1) / 2, (reference.float() + 1) / 2)
+    return (luminance * structure).mean()
+
+
+def multiscale_similarity(images: torch.Tensor, others: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+    """Multi-scale structural similarity (B,) of images in [−1, 1] (B, C, D, H, W) with others, one by one (Wang 2003).
+
+    weights: of the scales, from fine to coarse, each half as large as the one before. Windows as above.
+    """
+    images, others, result = (images.float() + 1) / 2, (others.float() + 1) / 2, 1.0
+    for number, weight in enumerate(weights, start=1):
+        luminance, structure = _similarities(images, others)
+        similar = structure if number < len(weights) else luminance * structure
+        result = result * similar.flatten(1).mean(1).clamp(min=0) ** weight
+        half = [min(2, size) for size in images.shape[2:]]
+        images, others = F.avg_pool3d(images, half), F.avg_pool3d(others, half)
+    return result
+
+
+def _similarities(image: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How alike images in [0, 1] are in luminance, and in contrast and structure, around every voxel."""
     window = [min(7, size) for size in image.shape[2:]]
 
     def mean(values: torch.Tensor) -> torch.Tensor:
@@ -70,7 +90,7 @@ def structural_similarity(image: torch.Tensor, reference: torch.Tensor) -> torch
     variances = mean(image.square()) - ours.square() + mean(reference.square()) - theirs.square()
     covariance = mean(image * reference) - ours * theirs
     luminance = (2 * ours * theirs + 1e-4) / (ours.square() + theirs.square() + 1e-4)
-    return (luminance * (2 * covariance + 9e-4) / (variances + 9e-4)).mean()
+    return luminance, (2 * covariance + 9e-4) / (variances + 9e-4)
 
 
 def masked_l1(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

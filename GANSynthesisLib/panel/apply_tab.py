@@ -8,6 +8,8 @@ import slicer
 import vtk
 
 from GANSynthesisLib import jobs, presentation
+from GANSynthesisLib.options import has_uncertainty
+from GANSynthesisLib.panel.classes import ClassChoice
 from GANSynthesisLib.panel.models import ModelChooser
 from GANSynthesisLib.panel.results import ResultSection
 from GANSynthesisLib.panel.running import RunDisplay
@@ -38,6 +40,7 @@ class ApplyTab:
             self.ui, self.ui.applyButton, _("Apply"), _("Stop; nothing is left in the scene."),
             ("model", "inputs", "outputs", "advanced", "result"))
         self.chooser = ModelChooser(self.ui, self._onChoice)
+        self.classes = ClassChoice(self.ui, self._onClass)
         self.results = ResultSection(self.ui)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.tryButton.connect("clicked(bool)", self.onTryButton)
@@ -75,7 +78,7 @@ class ApplyTab:
             if self._job.finished:
                 self._finish()
         elif self.ui.applyButton.visible:  # nobody else's work on a volume is to be slowed down by looking at it
-            self._guard(settled=_SETTLED)
+            self._guard()
 
     def sceneClosing(self) -> None:
         """The scene goes away: so does a run that would write into it."""
@@ -115,6 +118,10 @@ class ApplyTab:
             self._parameterNode.task, self._parameterNode.model = self.chooser.task, self.chooser.name
         self._update()
 
+    def _onClass(self, name: str) -> None:
+        if self._parameterNode:
+            self._parameterNode.className = name
+
     def _update(self, caller=None, event=None) -> None:
         """Switch Apply and Try on or off; tool tips and the status line say why they are off."""
         if self.running:
@@ -126,6 +133,7 @@ class ApplyTab:
             self.ui.statusLabel.text = reason
         self._reason = reason
         card = self.chooser.card
+        self.classes.offer(card, self._parameterNode.className if self._parameterNode else "")
         no_sample = sample_reason(card, self.chooser.task) if card else _("No model is chosen.")
         self.ui.tryButton.enabled = not no_sample and self._parameterNode is not None
         fit = samples_for(card, self.chooser.task) if card else None
@@ -155,6 +163,10 @@ class ApplyTab:
         ports = presentation.input_ports(self.chooser.card, self.chooser.task)
         return {port.name: node for port, node in zip(ports, self._inputNodes(), strict=False) if node}
 
+    def _region(self):
+        """The region that the work is restricted to, where the task knows of such."""
+        return self._parameterNode.region if self.chooser.task in ("synthesize", "segment", "reconstruct") else None
+
     def onTryButton(self, checked=False) -> None:
         """Load a sample and choose it as the inputs."""
         with slicer.util.tryWithErrorDisplay(_("The sample was not loaded."), waitCursor=True):
@@ -165,36 +177,44 @@ class ApplyTab:
 
     # --- what does not fit
 
-    def _guard(self, settled: float = 0.0) -> None:
-        """Compare the inputs with what the model was trained on, once for each choice, and say what does not fit.
-
-        settled: seconds for which choice and voxels must have stayed as they are; then this takes a few calls, so that
-        none is long. With 0 it is done at once.
-        """
-        if not self._parameterNode or not self.chooser.card:
-            return
-        volumes, device = self._volumes(), self._parameterNode.device
-        times = {role: node.GetImageData() and node.GetImageData().GetMTime() for role, node in volumes.items()}
-        key = (self.chooser.name, device, *((role, node.GetID(), times[role]) for role, node in volumes.items()))
+    def _guard(self) -> None:
+        """Compare the inputs with what the model was trained on, once for each choice that has stayed as it is for a
+        moment, in a few calls, so that none is long."""
+        key = self._guardKey()
         if key != self._seen[0]:
             self._seen, self._looking = (key, time.monotonic()), None
-        if key == self._guarded or time.monotonic() - self._seen[1] < settled:
+            self._update()  # an image that was read after its node was chosen
+        if key == self._guarded or time.monotonic() - self._seen[1] < _SETTLED:
             return
         if self._looking is None:
+            self._looking = Steps(self._guarding(key))
+        if self._looking.advance():
+            self._looking = None
+
+    def _guardKey(self) -> tuple:
+        """What the comparison depends on; empty where there is nothing to compare."""
+        node = self._parameterNode
+        if not node or not self.chooser.card:
+            return ()
+        images = [(role, each, each.GetImageData()) for role, each in self._volumes().items()]
+        return (self.chooser.name, node.device, self._region() and (node.region.GetID(), node.region.GetMTime()),
+                *((role, each.GetID(), image and image.GetMTime()) for role, each, image in images))
+
+    def _guarding(self, key: tuple):
+        """In steps: the findings about this choice, which are shown, too, and stay on the result."""
+        if key != self._guarded and key:
             from GANSynthesisLib.mrml.guard import looking
 
-            self._looking = Steps(looking(self.chooser.card, volumes, self._freeGpu(device)))
-        try:
-            while not self._looking.advance():
-                if settled:
-                    return
-        except Exception:
-            self._guarded, self._looking = key, None  # not again and again
-            raise
-        self._guarded, (self._findings, of_the_machine) = key, self._looking.result
-        self._looking = None
-        self.ui.guardLabel.text = presentation.findings_text([*self._findings, *of_the_machine])
-        self.ui.guardLabel.visible = bool(self.ui.guardLabel.text)
+            free = self._freeGpu(self._parameterNode.device)
+            try:
+                found = yield from looking(self.chooser.card, self._volumes(), free, self._region())
+            except Exception:
+                self._guarded = key  # not again and again
+                raise
+            self._guarded, (self._findings, of_the_machine) = key, found
+            self.ui.guardLabel.text = presentation.findings_text([*self._findings, *of_the_machine])
+            self.ui.guardLabel.visible = bool(self.ui.guardLabel.text)
+        return tuple(self._findings)
 
     def _freeGpu(self, device: str) -> int | None:
         """Bytes that are free on the GPU of the next run, as far as the worker has told; None for a run on the CPU."""
@@ -208,7 +228,6 @@ class ApplyTab:
             self._job.cancel()
             self._display.progress(self._job)
             return
-        self._guard()
         try:
             with slicer.util.tryWithErrorDisplay(_("The model was not applied.")):
                 try:
@@ -227,19 +246,25 @@ class ApplyTab:
 
         node, task, model = self._parameterNode, self.chooser.task, self.chooser.model
         options = {"device": node.device, "seed": node.seed}
-        if task != "generate":
+        if task == "generate":
+            options |= self.classes.options()
+        else:
             options |= {"precision": node.precision, "tile": [node.tile] * 3 if node.tile else None}
-        given, details, region = {}, False, None
+        given, details = {}, False
         if task == "register":
             self._checkLandmarks()
             options["optimize"], details = node.optimize, node.details
             given = {"transform": node.outputTransform, "warped": node.outputVolume}
         elif task == "segment":
-            given, region = {None: node.outputSegmentation}, node.region
+            given = {None: node.outputSegmentation}
         elif task in ("synthesize", "reconstruct"):
-            given, region = {None: node.outputVolume}, node.region
-        request = Request.of(task, model, None, self._volumes(), given, details=details, region=region)
-        return SceneJob(request, jobs.worker("apply"), options, count=node.count, warnings=tuple(self._findings))
+            given = {None: node.outputVolume}
+        if has_uncertainty(model.card):
+            options["samples"] = node.samples
+        request = Request.of(task, model, None, self._volumes(), given, details=details, region=self._region(),
+                             voxels=False)
+        return SceneJob(request, jobs.worker("apply"), options, count=node.count,
+                        guarding=self._guarding(self._guardKey()))
 
     def _checkLandmarks(self) -> None:
         """Raise, before any work, where landmarks are chosen that do not belong together."""

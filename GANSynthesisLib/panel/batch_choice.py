@@ -93,6 +93,7 @@ class BatchChoice:
         options = {"precision": self.ui.precisionSelector.currentText, "seed": self.ui.seedSpinBox.value}
         plan = yield from planning_batch(
             self.model, self.folders["input"], self.folders["output"], restart=self.restart, **options)
+        yield
         return plan, rows_of(plan)
 
     def take(self, arguments: dict) -> None:

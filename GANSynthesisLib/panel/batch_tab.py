@@ -29,7 +29,7 @@ class BatchTab:
         self.table = CasesTable(self.ui.casesTable, (130, 70))
         self._planned, self._problem = None, ""  # a BatchPlan or SceneBatch that can be started, or why there is none
         self._looking, self._afterwards = None, None  # at what is chosen, in steps; and what is done then
-        self._run, self._shown, self._busy = None, None, ""
+        self._run, self._shown, self._ended, self._busy = None, None, False, ""
         self._display = RunDisplay(
             self.ui, self.ui.startButton, _("Start"),
             _("Stop after the present step. Cases that are done stay; Start goes on."), ("cases", "advanced"))
@@ -57,13 +57,21 @@ class BatchTab:
             self._look()
 
     def poll(self) -> None:
-        """Carry on the run, or the look at what is chosen; else see whether the worker has become free."""
+        """Carry on the run, or the look at what is chosen; else see whether the worker has become free.
+
+        With thousands of cases each part of it takes a while: one in each call.
+        """
         self.table.poll()
         if self.running:
-            self._run.advance()
-            self._showProgress()
-            if self._run.finished:
+            if self._run.changes != self._shown:
+                self._shown = self._run.changes
+                self._showRows(self._run.rows)
+            elif self._ended:
                 self._finish()
+            else:
+                self._ended = self._run.finished  # before the last look at what has become of the cases
+                self._run.advance()
+                self._display.progress(self._run)
         elif self._looking is not None:
             self._lookOn()
         elif self._planned is not None and self._busyReason() != self._busy:
@@ -162,7 +170,7 @@ class BatchTab:
         """Start what is left; while it goes on, the button cancels it."""
         if self.running:
             self._run.cancel()
-            self._showProgress()
+            self._display.progress(self._run)
         else:
             self._lookAndThen(self._begin)  # files may have come or gone since
 
@@ -194,18 +202,13 @@ class BatchTab:
             self._showFound(rows)
         else:
             self._showLink(False)
+            self._showRows(rows)
             self._show(FolderBatch(self._planned, job))
 
     def _show(self, run) -> None:
-        self._run, self._shown = run, None
+        self._run, self._shown, self._ended = run, None, False
         self._display.show(True)
-        self._showProgress()
-
-    def _showProgress(self) -> None:
-        if self._run.changes != self._shown:
-            self._shown = self._run.changes
-            self._showRows(self._run.rows)
-        self._display.progress(self._run)
+        self._display.progress(run)
 
     def _finish(self) -> None:
         """A run has ended: say how, and where the results are."""

@@ -2,7 +2,7 @@
 
 import qt
 
-from GANSynthesisLib.steps import Steps
+from GANSynthesisLib.steps import ALONE, Steps
 
 _STEP = 20  # rows written in one step
 
@@ -46,7 +46,7 @@ class CasesTable:
             self._shown[number] = new
             written += 1
             if written % _STEP == 0:
-                yield
+                yield ALONE  # those who poll this have something else to do, too
 
     def _write(self, number: int, cells: tuple[Cell, ...]) -> None:
         for column, (text, tip) in enumerate(cells):

@@ -3,7 +3,9 @@
 from itertools import zip_longest
 
 from GANSynthesisLib import presentation
+from GANSynthesisLib.asking import MASK, choices_of
 from GANSynthesisLib.card import Card
+from GANSynthesisLib.options import has_uncertainty
 from GANSynthesisLib.presentation import _
 
 
@@ -91,6 +93,9 @@ def show_card(ui, card: Card | None, task: str) -> None:
         if port:
             label.text = presentation.port_title(port) + ":"
             label.toolTip = port.description
+            kind = "LabelMap" if port.name == MASK else "Scalar"
+            if list(selector.nodeTypes) != [f"vtkMRML{kind}VolumeNode"]:
+                selector.nodeTypes = [f"vtkMRML{kind}VolumeNode"]
             selector.noneDisplay = _("None (optional)") if port.optional else _("Select a volume")
     registers, generates = task == "register", task == "generate"
     for label, field, used in (
@@ -102,9 +107,11 @@ def show_card(ui, card: Card | None, task: str) -> None:
         (ui.regionLabel, ui.regionSelector, task in ("synthesize", "segment", "reconstruct")),
         (ui.detailsCheckBox, ui.detailsCheckBox, registers and len(outputs) > 2),
         (ui.countLabel, ui.countSpinBox, generates),
+        (ui.classLabel, ui.classSelector, generates and card is not None and bool(choices_of(card).classes)),
         (ui.precisionLabel, ui.precisionSelector, not generates),
         (ui.tileLabel, ui.tileSpinBox, card is not None and card.context == "3D" and not (registers or generates)),
         (ui.optimizeLabel, ui.optimizeSpinBox, registers),
+        (ui.samplesLabel, ui.samplesSpinBox, card is not None and has_uncertainty(card)),
     ):
         label.visible = field.visible = used
     ui.outputVolumeLabel.text = _("Aligned volume:") if registers else _("Output volume:")

@@ -19,7 +19,7 @@ class ResultSection:
 
     def __init__(self, ui):
         self.ui = ui
-        self._made, self._inputs = [], {}
+        self._made, self._inputs, self._left = [], {}, (0, 0)
         self._job, self._words, self._after = None, "", None
         self._tips = {name: getattr(ui, name).toolTip for name in _MAKING}
         ui.fadeSlider.connect("valueChanged(int)", self.onFade)
@@ -34,12 +34,14 @@ class ResultSection:
         if self._job is not None:
             self._job.abandon()
             self._job = None
-        self._made, self._inputs = [], {}
+        self._made, self._inputs, self._left = [], {}, (0, 0)
         self.ui.resultCollapsibleButton.visible = False
 
     def poll(self) -> None:
         """Carry on what is being made; at its end, show it, or say why it was not made."""
         if self._job is None:
+            if self._nodes_left() != self._left:
+                self._allow()
             return
         self._job.advance()
         if not self._job.finished:
@@ -74,11 +76,20 @@ class ResultSection:
 
     def _allow(self) -> None:
         """Switch the buttons that make something on or off; their tool tips say why they are off."""
+        self._left = self._nodes_left()
         busy = _("Wait until what was asked for has been made.") if self._job is not None else ""
+        result, both = self._left[0] == len(self._made), self._left == (len(self._made), len(self._inputs))
+        gone = _("The result or its input is no longer in the scene: apply the model again.")
         flat = "" if self._shown_in_3d() is not None else _("A transform or a sequence has nothing to show in 3D.")
         for name, tip in self._tips.items():
-            button, reason = getattr(self.ui, name), busy or (flat if name == "show3DButton" else "")
+            button, found = getattr(self.ui, name), result if name == "show3DButton" else both
+            reason = busy or ("" if found else gone) or (flat if name == "show3DButton" else "")
             button.enabled, button.toolTip = not reason, reason or tip
+
+    def _nodes_left(self) -> tuple[int, int]:
+        """How many of the results and of the inputs are still in the scene."""
+        return tuple(sum(self._present(node) is not None for node in nodes)
+                     for nodes in (self._made, self._inputs.values()))
 
     def _present(self, node):
         return node if node is not None and node.GetScene() is not None else None

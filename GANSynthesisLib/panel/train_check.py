@@ -25,7 +25,7 @@ class CaseCheck:
             return
         try:
             self._data.beginWriting(folder, system["paired"], self._worker)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             self._end(str(error))
             return
         self.stage, self.text = "writing", _("Writing the volumes…")

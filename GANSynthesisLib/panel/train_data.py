@@ -78,15 +78,18 @@ class DataSection:
     # --- from the scene to files
 
     def beginWriting(self, folder: Path, paired: bool, worker) -> None:
-        """Prepare having a worker write the scene's cases under `folder`. Raises DataError where they do not fit
-        together."""
+        """Prepare having a worker write the scene's cases under `folder`. Raises ValueError where they do not fit
+        together, or the folder cannot be written."""
         from GANSynthesisLib.mrml.case_files import CaseWriter
         from GANSynthesisLib.mrml.training_data import scene_cases
 
         self.removeWritten()
         cases = scene_cases({role: item for role, item in self.choice() if item}, paired)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._written = Path(tempfile.mkdtemp(prefix=".training-data-", dir=folder))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._written = Path(tempfile.mkdtemp(prefix=".training-data-", dir=folder))
+        except OSError as error:
+            raise ValueError(unwritable(folder, error)) from error
         self._writer = CaseWriter(cases, self._written, worker)
 
     def writeOn(self) -> bool:
@@ -164,6 +167,12 @@ class DataSection:
     def _showSource(self) -> None:
         self.ui.dataPathLineEdit.visible = self.ui.dataLabel.visible = not self.fromScene
         self.ui.rolesWidget.visible = self.fromScene
+
+
+def unwritable(folder: Path, error: OSError) -> str:
+    """One sentence on why nothing can be trained into a folder of models."""
+    return _("The folder of models {folder} cannot be written ({reason}): name another one in the environment "
+             "variable GANSYNTHESIS_MODELS.").format(folder=folder, reason=error.strerror or error)
 
 
 def _cells(row: dict) -> tuple[tuple[str, str], ...]:

@@ -10,11 +10,12 @@ from GANSynthesisLib.panel.choices import offer
 from GANSynthesisLib.panel.settings_form import SettingsForm
 from GANSynthesisLib.panel.train_card import CardEditor
 from GANSynthesisLib.panel.train_check import CaseCheck
-from GANSynthesisLib.panel.train_data import DataSection
+from GANSynthesisLib.panel.train_data import DataSection, unwritable
 from GANSynthesisLib.panel.train_runs import RunList, name_problem
 from GANSynthesisLib.panel.train_systems import SystemCatalog
 from GANSynthesisLib.panel.train_watch import RunWatch
 from GANSynthesisLib.presentation import _
+from GANSynthesisLib.training.cases import CONDITIONS
 
 _GRACE = 30.0  # seconds that a stopped run has to write its checkpoint
 _DEVICES = [(name, name) for name in ("auto", "cpu", "cuda")]
@@ -34,7 +35,7 @@ class TrainTab:
         self.ui = slicer.util.childWidgetVariables(widget)
         self._readiness = readiness
         self.worker = jobs.worker("training")
-        self._run, self._checked, self._trainAfterCheck = None, None, False
+        self._run, self._checked, self._refused, self._trainAfterCheck = None, None, None, False
         self._name, self._seen, self._reason = "", "", ""
         self.catalog = SystemCatalog(self.worker)
         self.form = SettingsForm(self.ui.commonWidget.layout(), self.ui.moreGroupBox.layout(), self._update)
@@ -130,7 +131,7 @@ class TrainTab:
         sources = self.form.values().get("sources", ["source"])
         roles = [name for role in described["roles"] for name in (sources if role == "source" else [role])]
         optional = described["optional_roles"]
-        return {role: role in optional for role in (*roles, *optional)}
+        return {role: role in optional for role in (*roles, *optional) if role not in CONDITIONS}
 
     def _offerName(self, wanted: str) -> None:
         number, self._name = 1, wanted
@@ -171,6 +172,9 @@ class TrainTab:
         if self._checked is not None and not busy and (problem or self._checked != self._key()):
             self._checked = None
             self.data.clear()
+        if self._refused is not None and not busy and (problem or self._refused != self._key()):
+            self._refused = None
+            ui.statusLabel.text = ""
         locked = _("A run is under way: its settings stay as they are.") if busy else ""
         for each in (ui.methodWidget, ui.dataWidget, ui.settingsWidget):
             each.enabled, each.toolTip = not busy, locked
@@ -218,7 +222,9 @@ class TrainTab:
         self._update()
 
     def _endCheck(self) -> None:
-        if not self.check.error:
+        if self.check.error:
+            self._refused = self._key()
+        else:
             self._checked = self._key()
             if self._trainAfterCheck and not self.data.obstacle():
                 self._train()
@@ -233,7 +239,7 @@ class TrainTab:
             folder.mkdir(parents=True, exist_ok=True)
             data = self.data.handOver(folder / f"{name}.data")
         except OSError as error:
-            self.ui.statusLabel.text = _("The folder of models cannot be written: {error}.").format(error=error)
+            self.ui.statusLabel.text = unwritable(folder, error)
             return
         self._start({
             "system": system, "settings": self.form.values(), "data": str(data),

@@ -23,7 +23,17 @@ _PLACES = {
         "GANSynthesisLib.systems.adversarial_registration", "AdversarialRegistration",
     ),
     "synthesis_registration": ("GANSynthesisLib.systems.synthesis_registration", "SynthesisRegistration"),
+    "classifier": ("GANSynthesisLib.systems.classifier", "Classifier"),
+    "coverage": ("GANSynthesisLib.systems.coverage", "Coverage"),
+    "gan": ("GANSynthesisLib.systems.gan", "GAN"),
+    "lsgan": ("GANSynthesisLib.systems.lsgan", "LSGAN"),
+    "dcgan": ("GANSynthesisLib.systems.dcgan", "DCGAN"),
+    "progressive": ("GANSynthesisLib.systems.progressive", "Progressive"),
+    "cgan": ("GANSynthesisLib.systems.cgan", "CGAN"),
+    "acgan": ("GANSynthesisLib.systems.acgan", "ACGAN"),
+    "infogan": ("GANSynthesisLib.systems.infogan", "InfoGAN"),
     "wgan": ("GANSynthesisLib.systems.wgan", "WGAN"),
+    "mgan": ("GANSynthesisLib.systems.mgan", "MGAN"),
 }
 
 

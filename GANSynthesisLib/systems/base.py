@@ -60,9 +60,18 @@ class System(nn.Module):
         """Those of the cases, by name, that a group is drawn from, out of all that have its roles."""
         return names
 
+    @classmethod
+    def conditions(cls, settings: Settings) -> tuple[str, ...]:
+        """Which of `class` and `value` a training case must have with these settings; a batch then has them as (B,),
+        the index into `settings.classes` (int64), and the value in [−1, 1] over `settings.value_range`."""
+        return tuple(role for role in cls.roles if role in ("class", "value"))
+
     def use_pool(self, pool) -> None:
         """The engine lends its image pool (a callable of name and fakes) for training."""
         self._pool = pool
+
+    def use_rounds(self, count: int) -> None:
+        """The engine tells how many rounds a run has, before the first one."""
 
     def use_features(self, features) -> None:
         """The run lends a frozen network (`networks.features`), before optimizers are made.

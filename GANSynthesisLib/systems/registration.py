@@ -16,6 +16,7 @@ from GANSynthesisLib.systems.artifacts import with_artifacts
 from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.systems.settings import Settings, SettingsError, setting
 from GANSynthesisLib.systems.translation import RANGE_HELP
+from GANSynthesisLib.variation import GAMMA, LEVEL, contrasted
 
 # Where a single pair is optimized, against an overlap of 0 … 1: the critic's score, and the bending energy, on every
 # voxel or on every second one, where it is not smoothed by interpolation.
@@ -145,8 +146,8 @@ class Registration(System):
             for role in ("fixed", "moving"):
                 gamma, level = (torch.rand(2, fixed.shape[0], 1, 1, 1, 1, device=fixed.device) * 2 - 1).mul(
                     settings.augment_intensity)
-                unit = ((changed[role] + 1) / 2).clamp(min=0) ** (0.3 * gamma).exp()
-                changed[role] = (unit * (1 + 0.2 * level) * 2 - 1).clamp(-1, 1)
+                contrast = (GAMMA * gamma).exp(), 1 + LEVEL * level
+                changed[role] = contrasted(changed[role], contrast)
         return changed | {role: with_artifacts(changed[role]) for role in settings.artifacts}
 
     def random_linear(self, count: int, device, part: float = 1.0) -> torch.Tensor:

@@ -120,7 +120,7 @@ def _checked(field: dataclasses.Field, kind, value):
 def _converted(kind, value):
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        parts = value.replace("x", ",").split(",") if isinstance(value, str) and item is not str else value
+        parts = value.replace("x", ",") if isinstance(value, str) and item is not str else value
         if isinstance(parts, str):
             parts = parts.split(",") if parts else ()
         parts = parts if isinstance(parts, (list, tuple)) else [parts]

@@ -13,9 +13,27 @@ def advice(name: str) -> str:
             "again: lower the learning rate, set clip_gradient to 1, use precision 32, and look for NaN in the images."
         ),
         "vanishing-gradient": _(
-            "One player has won, so the other no longer learns. Lower discriminator_learning_rate to a quarter of "
-            "learning_rate, make the discriminator smaller, choose least-squares or a critic with gradient penalty, "
-            "or give more training cases."
+            "The generator no longer learns: no gradient reaches it. Choose non-saturating, least-squares or a critic "
+            "with gradient penalty as the adversarial objective, raise the weight of the other losses, or lower the "
+            "learning rate."
+        ),
+        "discriminator-wins": _(
+            "The discriminator has won, so the generator no longer learns from it. Lower discriminator_learning_rate "
+            "to a quarter of learning_rate, make the discriminator smaller, choose a critic with gradient penalty, or "
+            "give more training cases."
+        ),
+        "discriminator-fails": _(
+            "The discriminator does worse than guessing, so what the generator learns from it is noise. Raise "
+            "discriminator_learning_rate (0 means the same as the generator's), give a critic more turns, or make it "
+            "larger."
+        ),
+        "oscillation": _(
+            "The two players chase each other without coming closer. Lower both learning rates to a tenth, raise "
+            "batch, and give the discriminator a smaller rate or a larger gradient_penalty_weight."
+        ),
+        "memorization": _(
+            "The model gives its training images back: it adds nothing to them, and sharing it shares patients' "
+            "images. Give more and more varied cases, augment them, or stop earlier."
         ),
         "collapse": _(
             "The generator makes almost the same image every time. Raise batch, lower the learning rate, raise the "

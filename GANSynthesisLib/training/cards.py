@@ -19,10 +19,12 @@ DESCRIPTIONS = {
     "source": "image to be translated", "target": "image of the target modality", "fixed": "image that stays in place",
     "moving": "image that is aligned to the fixed one", "warped": "moving image on the fixed image's grid",
     "transform": "maps fixed points to moving points", "segmentation": "label of every voxel",
-    "image": "generated image", "linear": "the linear part of the transform alone",
+    "image": "generated image", "labels": "structures that the image is to have",
+    "linear": "the linear part of the transform alone",
     "deformation": "how far the transform moves a point beyond its linear part",
     "jacobian": "local change of volume from fixed to moving image; where it is not positive, the transform folds",
     "warped_segmentation": "label of every voxel of the moving image, on the fixed image's grid",
+    "class": "the class of the image, with the probability of each",
     "thick": "volume of thick slices", "second": "volume of thick slices across those of the first",
     "thin": "volume of thin slices, the thick ones among them", "low": "volume of low resolution",
     "high": "volume of high resolution",
@@ -95,6 +97,9 @@ def _last_validation(history: list[dict]) -> dict:
 
 def _input(system: System, role: str, optional: bool) -> Port:
     settings = system.settings
+    if role == "labels":
+        names = dict(enumerate(settings.labels[1:], start=1))
+        return Port(role, "mask", description=DESCRIPTIONS[role], label_names=names, optional=optional)
     if role in ("fixed", "moving", "target"):
         modality, text = getattr(settings, f"{role}_modality"), getattr(settings, f"{role}_intensity")
     else:
@@ -117,7 +122,7 @@ def _output(system: System, name: str, needs: tuple[str, ...], loaded: list[Load
         return Port(name, "", description=description, label_names=names, needs=needs)
     if name in ("transform", "linear", "deformation"):
         return Port(name, "", "mm", description, needs=needs)
-    if name == "jacobian":
+    if name in ("jacobian", "class"):
         return Port(name, "", "", description, needs=needs)
     if name == "warped":
         return Port(name, settings.moving_modality, description=description, needs=needs)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from GANSynthesisLib.variation import Contrast, contrasted
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -18,15 +20,12 @@ class Cut:
     role: str
     tensor: torch.Tensor
     points: torch.Tensor | None = None
-    contrast: tuple[float, float] | None = None
+    contrast: Contrast | None = None
 
     def patch(self) -> torch.Tensor:
         """(C, d, h, w); the tensor is read where the patch lies."""
         found = self.tensor if self.points is None else _at(self.tensor, self.points, self.role)
-        if self.contrast is None:
-            return found
-        gamma, level = self.contrast
-        return (((found + 1) / 2).clamp(min=0) ** gamma * level * 2 - 1).clamp(-1, 1)
+        return found if self.contrast is None else contrasted(found, self.contrast)
 
 
 def cut_batch(cuts: list[dict[str, Cut]], roles: list[str]) -> dict[str, torch.Tensor]:

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import torch
 
+from GANSynthesisLib.objectives.adversarial import watched
+from GANSynthesisLib.objectives.divergence import equilibrium
 from GANSynthesisLib.progress import Cancelled
 from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.training.checkpoint import check_same_run, load_checkpoint, save_checkpoint
 from GANSynthesisLib.training.curves import write_history, write_preview
 from GANSynthesisLib.training.losses import LossesFile
+from GANSynthesisLib.training.monitors import find_trouble
 from GANSynthesisLib.training.patches import PatchSampler
 from GANSynthesisLib.training.processes import Processes
-from GANSynthesisLib.training.stability import ADVERSARIES, Average, ImagePool, find_trouble, learning_rate_factor
+from GANSynthesisLib.training.stability import ADVERSARIES, Average, ImagePool, learning_rate_factor
 from GANSynthesisLib.training.validation import validated
 
 LOG_EVERY = 20
@@ -50,6 +53,7 @@ class Engine:
         self.losses = LossesFile(run.folder / "losses.csv")
         self.pool = ImagePool(settings.pool)
         system.use_pool(self.pool)
+        system.use_rounds(run.steps)
         optimizers = {turn: self._optimizer(turn) for turn in dict.fromkeys(system.turns)}
         wrapped = fabric.setup(system, *optimizers.values())
         self.system = wrapped[0]
@@ -110,11 +114,12 @@ class Engine:
                 self.save()
             self.run.report(self.step, self._status(numbers))
         if self._stale():
-            self._alert("early-stop", f"no better validation for {self.stale} validations")
+            self.alert("early-stop", f"no better validation for {self.stale} validations")
         return self.best["weights"] if self.best else self.average.values
 
-    def _due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self.run.steps
+    def _due(self, every: int, step: int | None = None) -> bool:
+        step = self.step if step is None else step
+        return step % every == 0 or step == self.run.steps
 
     def _weights_are_finite(self) -> bool:
         """A step can overflow where its loss did not: such weights must reach neither a checkpoint nor a model."""
@@ -127,12 +132,16 @@ class Engine:
             self.step, self.run.steps, self.settings.warmup, self.settings.decay_from
         )
         numbers, batch, seen = {}, None, set()
-        for turn in self.raw.turns:
-            if batch is None or turn in seen:  # the same turn again gets new data; another turn shares it
-                batch, seen = self.sampler.batch(self.fabric.device), set()
-            seen.add(turn)
-            if not self._turn(turn, batch, factor, numbers):
-                return None
+        with watched() as judged:
+            for turn in self.raw.turns:
+                if batch is None or turn in seen:  # the same turn again gets new data; another turn shares it
+                    batch, seen = self.sampler.batch(self.fabric.device), set()
+                seen.add(turn)
+                if not self._turn(turn, batch, factor, numbers):
+                    return None
+        if self._due(LOG_EVERY, self.step + 1):
+            stands = equilibrium(judged)
+            numbers |= zip(stands, self.processes.mean([*stands.values()]) if stands else (), strict=True)
         return numbers
 
     def _turn(self, turn: str, batch: Batch, factor: float, numbers: dict[str, float]) -> bool:
@@ -172,13 +181,13 @@ class Engine:
         step, alerts, slowdown = self.step, self.alerts, self.slowdown
         self.load(load_checkpoint(path))
         self.alerts, self.slowdown = alerts, slowdown / 2
-        self._alert("not-finite", f"NaN at step {step + 1}: back to step {self.step} at half the learning rate")
+        self.alert("not-finite", f"NaN at step {step + 1}: back to step {self.step} at half the learning rate")
         self.sampler.reseed((self.run.seed, rollbacks))
         torch.manual_seed(self.run.seed + 1000 * rollbacks)
         self._seed(self.run.seed + 1000 * rollbacks)
         self.save()
 
-    def _alert(self, name: str, text: str) -> None:
+    def alert(self, name: str, text: str) -> None:
         self.alerts.append({"name": name, "step": self.step, "text": text})
         self.run.report(self.step, f"alert {name}: {text}")
         self.run.log(f"alert {name} at step {self.step}: {text}")
@@ -191,7 +200,7 @@ class Engine:
             self.losses.follow(self.history)
         for name, text in find_trouble(self.history).items():
             if name not in [alert["name"] for alert in self.alerts]:
-                self._alert(name, text)
+                self.alert(name, text)
 
     def _validate(self) -> None:
         """Numbers and a preview with the averaged weights."""
@@ -223,7 +232,8 @@ class Engine:
         return 0 < self.settings.patience <= self.stale
 
     def _status(self, numbers: dict[str, float]) -> str:
-        terms = [f"{name.split('/')[1]} {value:.4g}" for name, value in numbers.items() if not name.startswith("grad")]
+        terms = [f"{name.split('/')[1]} {value:.4g}" for name, value in numbers.items()
+                 if name.split("/")[0] in self.raw.turns]
         if self.raw.criterion in self.found:
             terms.append(f"validation {self.raw.criterion} {self.found[self.raw.criterion]:.4g}")
         return ", ".join(terms)

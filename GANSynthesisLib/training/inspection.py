@@ -11,12 +11,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from GANSynthesisLib.dicom import is_dicom
+from GANSynthesisLib.fitting import fitted_spacing
 from GANSynthesisLib.grid import LPS_FROM_RAS, Grid
 from GANSynthesisLib.nifti import sheared_matrix
 from GANSynthesisLib.progress import IsCancelled, Progress, never, silent, stop_if
-from GANSynthesisLib.systems import build_system
+from GANSynthesisLib.systems import build_system, system_class
 from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.training.cases import Case, find_cases, list_cases
+from GANSynthesisLib.training.conditions import check_enough, learned_settings, of_classes
 from GANSynthesisLib.working import parse_spacing
 
 ODD_SPACING = 2.0  # times finer or coarser than is usual among the cases
@@ -54,12 +56,17 @@ def inspect_cases(
     """A row for every case of `data` (see `cases.find_cases`), also for those that cannot be trained on.
 
     Raises what makes training impossible whatever the cases: SettingsError; DataError where the folder, or all files
-    of a role, are missing.
+    of a role, are missing, or where classes or images are too few.
     """
-    system = build_system(system_name, settings)
+    chosen = system_class(system_name)
+    learned = learned_settings(chosen, chosen.Settings.parse(settings), data)
+    system = build_system(system_name, learned.as_dict())
     optional = tuple(role for role in system.optional_roles if role not in system.roles)
-    find_cases(data, system.roles, optional, system.paired, system.advice)  # raises where there is none
+    usable = find_cases(data, system.roles, optional, system.paired, system.advice)  # raises where there is none
+    check_enough(of_classes(usable, learned, data), system, data)
     cases = sorted(list_cases(data, system.roles, optional), key=lambda case: case.name)
+    names = getattr(learned, "classes", ())
+    cases = [case for case in cases if not (names and case.class_name) or case.class_name in names]
     rows = []
     for case in cases:
         stop_if(cancelled)
@@ -71,14 +78,14 @@ def inspect_cases(
 
 def _missing(case: Case, system: System) -> list[str]:
     """Roles that the case should have; cases of unpaired systems need no more than one image."""
-    return [role for role in system.roles if role not in case.files] if system.paired else []
+    return [role for role in system.roles if role not in case.roles] if system.paired else []
 
 
 def _row(case: Case, system: System) -> Row:
     row = Row(case.name, case.subject, {role: str(path) for role, path in case.files.items()})
     missing = _missing(case, system)
     if missing:
-        row.problem = f"There is no file for {' and '.join(missing)}: add it under the name '{case.name}'."
+        row.problem = _missing_problem(missing, case)
         return row
     for role, path in case.files.items():
         try:
@@ -92,6 +99,14 @@ def _row(case: Case, system: System) -> Row:
     if not row.problem:
         row.remark = _grid_remark(row, system) or _size_remark(row, system)
     return row
+
+
+def _missing_problem(missing: list[str], case: Case) -> str:
+    if "class" in missing:
+        return "It is of no class: move it into the folder of its class, or name the class in the manifest."
+    if "value" in missing:
+        return "It has no value: write it into the column 'value' of the manifest."
+    return f"There is no file for {' and '.join(missing)}: add it under the name '{case.name}'."
 
 
 def _header(path: Path) -> Header | None:
@@ -161,6 +176,8 @@ def _size_remark(row: Row, system: System) -> str:
     if system.task == "register":
         return ""
     settings = system.settings
+    if getattr(settings, "fit", "crop") == "resize":
+        return _fit_remark(row, settings)
     spacing = parse_spacing(settings.spacing, settings.context)
     for role, header in row.headers.items():
         sizes = header.canonical.with_spacing(spacing).shape
@@ -170,9 +187,21 @@ def _size_remark(row: Row, system: System) -> str:
     return ""
 
 
+def _fit_remark(row: Row, settings) -> str:
+    window = settings.window()
+    for role, header in row.headers.items():
+        fitted = header.canonical.with_spacing(fitted_spacing(header.canonical, window, settings.context)).shape
+        axes = range(0 if settings.context == "3D" else 1, 3)
+        part = min(fitted[axis] / window[axis] for axis in axes)
+        if part < 0.5:
+            return (f"{role}, scaled to the patch as a whole, fills {part:.0%} of it along an axis, the rest is "
+                    "background: crop the image, or set fit=crop.")
+    return ""
+
+
 def _compare_spacing(rows: list[Row], system: System) -> None:
     """Remark on images whose voxels are far from what is usual for their role, where they are not resampled."""
-    if any(system.settings.spacing):
+    if any(system.settings.spacing) or getattr(system.settings, "fit", "crop") == "resize":
         return
     for role in dict.fromkeys(role for row in rows for role in row.headers):
         known = [row for row in rows if role in row.headers]

@@ -10,14 +10,16 @@ import torch
 
 from GANSynthesisLib.appearance import Appearance, measure
 from GANSynthesisLib.files import read_channels, read_volume
+from GANSynthesisLib.fitting import fitted_spacing, whole_box
 from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.training.cases import Case, DataError
+from GANSynthesisLib.training.conditions import condition_numbers
 from GANSynthesisLib.training.cut import foreground_box
 from GANSynthesisLib.volumes import Volume, VolumeError, resample
 from GANSynthesisLib.working import centered_pair, image_arrays, label_array, parse_range, parse_spacing
 
 MOST_CHANNELS = 6
-IMAGE_OF_LABELS = {"labels": "source", "target_labels": "target"}  # on whose grid they are laid
+IMAGE_OF_LABELS = {"labels": ("source", "image"), "target_labels": ("target",)}  # on whose grid they are laid
 
 
 @dataclass
@@ -25,7 +27,7 @@ class LoadedCase:
     """Tensors (C, D, H, W) of one case by role; images of `paired` roles lie on one grid.
 
     appearance: what the images looked like as they were read. subject: whom they are of. boxes: corners (D, H, W) of
-    the foreground by role, and of `any`, the first one.
+    the foreground by role, and of `any`, the first one. conditions: `class`, its number, and `value` in [−1, 1].
     """
 
     name: str
@@ -34,6 +36,12 @@ class LoadedCase:
     appearance: dict[str, Appearance] = field(default_factory=dict)
     subject: str = ""
     boxes: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    conditions: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> set[str]:
+        """Everything that a batch can have of the case."""
+        return {*self.tensors, *self.conditions}
 
     def __post_init__(self):
         self.boxes = self.boxes or foreground_box(self.tensors)
@@ -45,7 +53,7 @@ def load_case(case: Case, system: System) -> LoadedCase:
         loaded = _load_registration(case, system) if system.task == "register" else _load_images(case, system)
     except (VolumeError, OSError) as error:
         raise DataError(f"Training case '{case.name}': {error}") from error
-    loaded.subject = case.subject
+    loaded.subject, loaded.conditions = case.subject, condition_numbers(case, system.settings)
     return loaded
 
 
@@ -66,6 +74,9 @@ def _load_images(case: Case, system: System) -> LoadedCase:
     settings = system.settings
     spacing = parse_spacing(settings.spacing, settings.context)
     volumes = {role: read_volume(path) for role, path in case.files.items()}
+    whole = getattr(settings, "fit", "crop") == "resize"
+    if whole:
+        spacing = fitted_spacing(volumes["image"].grid.canonical(), settings.window(), settings.context)
     labels = {role: volumes.pop(role) for role in IMAGE_OF_LABELS if role in volumes}
     groups = [tuple(volumes)] if system.paired else [(role,) for role in volumes]
     if not system.paired and "source" in volumes and "target" in volumes:
@@ -91,10 +102,11 @@ def _load_images(case: Case, system: System) -> LoadedCase:
             tensors[name] = torch.from_numpy(arrays[role].copy())[None]
             intensity[name] = (measured[role].lower, measured[role].upper)
         for role, volume in labels.items():
-            if IMAGE_OF_LABELS[role] in group and role not in tensors:
+            if set(IMAGE_OF_LABELS[role]) & set(group) and role not in tensors:
                 _check_labels(volume, len(settings.labels))
                 tensors[role] = torch.from_numpy(label_array(volume, preparation.working))[None]
-    return LoadedCase(case.name, tensors, intensity, _appearances(volumes, system))
+    boxes = {role: whole_box(tensors["image"].shape[1:]) for role in ("any", *tensors)} if whole else {}
+    return LoadedCase(case.name, tensors, intensity, _appearances(volumes, system), boxes=boxes)
 
 
 def _check_labels(labels: Volume, count: int) -> None:

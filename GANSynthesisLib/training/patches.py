@@ -13,6 +13,7 @@ from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.training.cases import DataError
 from GANSynthesisLib.training.cut import Cut, cut_batch
 from GANSynthesisLib.training.loading import LoadedCase
+from GANSynthesisLib.variation import GAMMA, LEVEL, SCALE, TURN, Contrast
 
 ON_TARGET = ("target", "target_labels")  # of an unpaired case; all else lies on the source's grid
 TURNED = 0.3  # part of the training patches that are turned and scaled
@@ -31,7 +32,7 @@ class PatchSampler:
         self.share = share
         self.random = np.random.default_rng(seed)
         self._drawn_until, self._next = self.random.bit_generator.state, None
-        self._thread = ThreadPoolExecutor(1, "cutting")
+        self._thread = _single_core_thread()
         self.window = system.settings.window()
         self.groups = {group: drawn_cases(cases, system, group) for group in system.drawn_together()}
         self.folds = deal_folds(cases, system.folds)
@@ -77,6 +78,7 @@ class PatchSampler:
         first = next(role for role in chosen if not role.endswith("labels"))
         points = self._random_points(case.boxes[first], chosen[first].shape[1:])
         cuts = {role: Cut(role, tensor, points, self._contrast(role)) for role, tensor in chosen.items()}
+        cuts |= {role: Cut(role, number) for role, number in _condition_tensors(case).items() if role in group}
         return cuts | ({"fold": Cut("fold", torch.tensor(self.folds[case.subject]))} if self.folds else {})
 
     def _random_points(self, box, shape) -> torch.Tensor:
@@ -94,8 +96,8 @@ class PatchSampler:
         for axis, size in enumerate(self.window):
             if not turned or (axis == 0 and self.settings.context != "3D"):
                 center[axis] = round(center[axis] - (size - 1) / 2) + (size - 1) / 2
-        angle = math.radians(random.uniform(-12, 12)) * strength if turned else 0.0
-        scale = math.exp(random.uniform(-0.1, 0.1) * strength) if turned else 1.0
+        angle = math.radians(random.uniform(-TURN, TURN)) * strength if turned else 0.0
+        scale = math.exp(random.uniform(-SCALE, SCALE) * strength) if turned else 1.0
         # Left-right flips only: patches are in canonical axes, so columns run to the patient's right.
         flip = -1 if strength > 0 and random.random() < 0.5 else 1
         z = torch.arange(depth) - (depth - 1) / 2
@@ -106,21 +108,27 @@ class PatchSampler:
         turned_y = math.sin(angle) * x + math.cos(angle) * y + center[1]
         return torch.stack([turned_x, turned_y, z + center[0]], -1)
 
-    def _contrast(self, role: str) -> tuple[float, float] | None:
+    def _contrast(self, role: str) -> Contrast | None:
         """Gamma and contrast change of input images; targets and labels stay as they are."""
         strength = self.settings.augment_intensity
-        if strength == 0 or role in ("target", "labels", "image"):
+        if strength == 0 or role in ("target", "labels") or (role == "image" and self.system.task != "classify"):
             return None
         if self.system.paired is False:
             return None  # the discriminators judge these intensities
-        return math.exp(self.random.uniform(-0.3, 0.3) * strength), 1 + self.random.uniform(-0.2, 0.2) * strength
+        exponent = math.exp(self.random.uniform(-GAMMA, GAMMA) * strength)
+        return exponent, 1 + self.random.uniform(-LEVEL, LEVEL) * strength
 
     def validation_batches(self, device, per_case: int = 6) -> list[Batch]:
         """Fixed patches of batch size 1, evenly spread over the foreground of every case, or of some of very many."""
         batches = []
         targets = [case for case in self.cases if "target" in case.tensors]
         usable = [each for each in enumerate(self.cases) if self.system.paired or "source" in each[1].tensors]
-        for number, case in usable[:: math.ceil(len(usable) / MOST_VALIDATED)]:
+        flat = all(tensor.shape[1] == 1 for case in self.cases for tensor in case.tensors.values())
+        if flat:  # all patches of a single slice would be the same: rather more cases
+            per_case, most = 1, MOST_VALIDATED * per_case
+        else:
+            most = MOST_VALIDATED
+        for number, case in usable[:: math.ceil(len(usable) / most)]:
             if self.system.task == "register":
                 batches.append({role: tensor[None].to(device) for role, tensor in case.tensors.items()})
                 continue
@@ -145,13 +153,33 @@ class PatchSampler:
         z, y, x = torch.meshgrid(*axes, indexing="ij")
         points = torch.stack([x, y, z], -1).float()
         names = [name for name in case.tensors if role == "any" or (name in ON_TARGET) == (role in ON_TARGET)]
-        return {name: Cut(name, case.tensors[name], points).patch() for name in names}
+        patches = {name: Cut(name, case.tensors[name], points).patch() for name in names}
+        return patches | _condition_tensors(case)
+
+
+def _condition_tensors(case: LoadedCase) -> dict[str, torch.Tensor]:
+    """`class` (), a whole number, and `value` (), as far as the case has them."""
+    kinds = {"class": torch.int64, "value": torch.float32}
+    return {role: torch.tensor(number, dtype=kinds[role]) for role, number in case.conditions.items()}
+
+
+def _single_core_thread() -> ThreadPoolExecutor:
+    """A thread whose own work torch does not spread over cores.
+
+    With more threads than cores OpenMP puts all of them to sleep between any two operations, those of the steps too.
+    """
+    cores = torch.get_num_threads()
+    thread = ThreadPoolExecutor(1, "cutting")
+    thread.submit(torch.get_num_threads).result()  # the first question in a thread sets its number
+    thread.submit(torch.set_num_threads, 1).result()
+    torch.set_num_threads(cores)  # of this thread, and of those to come
+    return thread
 
 
 def drawn_cases(cases: list[LoadedCase], system: System, group: tuple[str, ...]) -> list[LoadedCase]:
     """The cases that a group of roles is drawn from: those that have all of them, as far as the system takes them."""
     needed = {role for role in group if role in system.roles or role not in system.optional_roles}
-    having = [case for case in cases if needed <= set(case.tensors)]
+    having = [case for case in cases if needed <= case.roles]
     names = set(system.drawn_from(group, [case.name for case in having]))
     return [case for case in having if case.name in names]
 
@@ -166,7 +194,7 @@ def check_roles(cases: list[LoadedCase], system: System) -> None:
     """Every role that the system needs is there in at least one case, and so is every group of roles that it draws
     together; folds have subjects. Raises DataError."""
     for role in system.roles:
-        if not any(role in case.tensors for case in cases):
+        if not any(role in case.roles for case in cases):
             raise DataError(
                 f"No training case has the role '{role}', which {system.name} needs with these settings: add files, "
                 "or set validation_fraction=0 where the only such case was kept for validation."

@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from GANSynthesisLib.allocation import freed_memory_kept
 from GANSynthesisLib.models import Card, Model, load_model, save_model
 from GANSynthesisLib.progress import Cancelled, IsCancelled, Progress, never, silent
 from GANSynthesisLib.systems import build_system, system_class
 from GANSynthesisLib.systems.base import System
-from GANSynthesisLib.training.allocation import freed_memory_kept
 from GANSynthesisLib.training.cards import training_card
 from GANSynthesisLib.training.cases import Case, DataError, find_cases, split_subjects
 from GANSynthesisLib.training.checkpoint import load_checkpoint
+from GANSynthesisLib.training.conditions import check_enough, learned_settings, of_classes
+from GANSynthesisLib.training.copies import find_copies
 from GANSynthesisLib.training.engine import Alert, Engine, Run
 from GANSynthesisLib.training.features import lend_features
 from GANSynthesisLib.training.patches import PatchSampler, check_roles
@@ -82,7 +84,7 @@ def train(
     if precision not in PRECISIONS:
         raise DataError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
     chosen = system_class(system_name)
-    parsed = chosen.Settings.parse(settings or {})
+    parsed = learned_settings(chosen, chosen.Settings.parse(settings or {}), Path(data))
     fabric = launched_fabric(device, PRECISIONS[precision])
     processes = Processes(fabric)
     if parsed.batch % processes.share.count:
@@ -95,9 +97,10 @@ def train(
     features = lend_features(system)
     optional = tuple(role for role in chosen.optional_roles if role not in system.roles)
     found = find_cases(data, system.roles, optional, system.paired, system.advice)
-    found = [case for case in found if case.name not in leave_out]
+    found = [case for case in of_classes(found, parsed, data) if case.name not in leave_out]
     if not found:
         raise DataError(f"All cases in {data} are left out: mend their problems, or give other data.")
+    check_enough(found, system, data)
     if not system.paired:
         _forget_unwanted_labels(found, system)
     training, held_out = split_subjects(found, parsed.validation_fraction, seed)
@@ -145,6 +148,9 @@ def train(
             engine.save()
         with closing(sampler):
             weights = engine.train()
+            copies = find_copies(system, weights, loaded, fabric.device)
+            if copies:
+                engine.alert("memorization", copies)
     if processes.first:
         save_model(output, system.deployed_state(weights), describe())
         say(1.0, f"wrote {output}")

@@ -21,11 +21,13 @@ import brain_registration
 import geometry
 import growth
 import inference
+import lobes_without_labels
 import mr_trus
 import panel
 import radiographs
 import reconstruction
 import segmentation_loss
+import side_by_side
 import synthesis
 import synthesis_registration
 import training
@@ -45,6 +47,8 @@ def main() -> int:
         "synthesis": lambda: synthesis.measure(data, device=device),
         "missing contrast": lambda: any_contrast.measure(data, device=device),
         "segmentation loss": lambda: segmentation_loss.measure(data, chosen.labels, device=device),
+        "side by side": lambda: side_by_side.measure(data, device=device),
+        "lobes without labels": lambda: lobes_without_labels.measure(data, device=device),
         "brain registration": lambda: brain_registration.measure(data, device=device),
         "between patients": lambda: between_patients.measure(data, chosen.labels, device=device),
         "MR to ultrasound": lambda: mr_trus.measure(data, device=device),
@@ -56,6 +60,8 @@ def main() -> int:
         "training": training.measure,
     }
     if os.environ.get("BENCH") == "full":
+        benchmarks["side by side"] = lambda: side_by_side.trained_and_measured(data, device=device)
+        benchmarks["lobes without labels"] = lambda: lobes_without_labels.trained_and_measured(data, device=device)
         benchmarks["growth"] = growth.measure
         benchmarks["registration by translation"] = lambda: synthesis_registration.measure(data, device=device)
     entries, missing = [], {}

@@ -1,6 +1,6 @@
 """Results stay in place whatever the order and sense of the input's axes.
 
-    python Testing/Benchmarks/geometry.py [--model MODEL …] [--image FILE]
+    python Testing/Benchmarks/geometry.py [--model MODEL …] [--image FILE]     # BENCH=full: models of runs/, too
 
 An anisotropic oblique head (synthetic unless --image names one) goes through a model in all 48 ways to store it. Each
 result, brought back to the first order with numpy alone, is held against the result of the first: by how much it is
@@ -11,6 +11,7 @@ gets two heads, and the transform's displacements are compared too. Goal: below 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from synthetic_head import synthetic_head
 
 from GANSynthesisLib.files import read_volume
 from GANSynthesisLib.inference import apply_model, available_outputs
-from GANSynthesisLib.models import Model, load_model
+from GANSynthesisLib.models import Model, load_model, shipped_models_folder
 from GANSynthesisLib.transforms import SpatialTransform
 from GANSynthesisLib.volumes import Volume
 
@@ -100,10 +101,11 @@ def differences(model: Model, inputs: Mapping[str, Volume], device: str) -> dict
 
 
 def measure(models: Sequence[str | Path] = (), image: str | Path | None = None, device: str = "auto") -> list[Entry]:
-    chosen = [load_model(each) for each in models] or [
-        model for model in trained_models() if model.card.task != "generate"]
+    shipped = [model for model in trained_models() if model.path.parent == shipped_models_folder()]
+    usual = trained_models() if os.environ.get("BENCH") == "full" else shipped
+    chosen = [load_model(each) for each in models] or [model for model in usual if model.card.task != "generate"]
     if not chosen:
-        raise LeftOut("no model is shipped or in runs/: name one with --model FILE")
+        raise LeftOut("no model is shipped: name one with --model FILE")
     picture = read_volume(image) if image else None
     rows, entries = [], []
     for model in chosen:
@@ -125,7 +127,7 @@ def measure(models: Sequence[str | Path] = (), image: str | Path | None = None, 
 def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--model", nargs="+", action="extend", default=[], metavar="MODEL",
-                           help="names or files (default: all models that are shipped or in runs/)")
+                           help="names or files (default: the shipped models; with BENCH=full those in runs/, too)")
     arguments.add_argument("--image", metavar="FILE", help="an image to use in place of the synthetic head")
     chosen = arguments.parse_args()
     return run(lambda: measure(chosen.model, chosen.image, chosen.device))

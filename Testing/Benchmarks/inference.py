@@ -3,14 +3,17 @@
     python Testing/Benchmarks/inference.py [--size 160]
     BENCH=full python Testing/Benchmarks/inference.py        # 192³ and 256³, the residual network, 2D and 2.5D
 
-All apply the same untrained networks to the same volume, in turns. The peers' windows are 96³, overlapping by a
-quarter with equal weights (MONAI's default) or by a half with Gaussian ones. The ends of a run: seconds, and how far
-the answer is from one plain pass in fp32, as a fraction of its range; the seam metric of evaluation/seams.py; peak
-memory, of processes of their own, beyond what they take before; and where the seconds of a whole run go.
+All apply the same untrained networks to the same volume, in turns; the peers as `plain_networks.py` writes them down,
+in windows of 96³ that overlap by a quarter with equal weights (MONAI's default) or by a half with Gaussian ones. The
+ends of a run: seconds, and how far the answer is from one plain pass in fp32, as a fraction of its range; the seam
+metric of evaluation/seams.py; peak memory, of processes of their own, beyond what they take before; and where the
+seconds of a whole run go.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import importlib.util
 import os
 import subprocess
@@ -26,7 +29,9 @@ import timed_training
 import torch
 from command import Entry, parser, print_table, run
 from panel import head
+from plain_networks import PlainTranslator
 
+from GANSynthesisLib.allocation import freed_memory_kept
 from GANSynthesisLib.card import Card, Port
 from GANSynthesisLib.evaluation.seams import seam_ratio, window_planes
 from GANSynthesisLib.inference import apply_model
@@ -54,6 +59,7 @@ class Case:
     system: torch.nn.Module
     card: Card
     image: torch.Tensor
+    plain: torch.nn.Module  # the same network for the peers, without anything of the engine
 
 
 def case_of(name: str, settings: dict, shape: tuple[int, int, int]) -> Case:
@@ -66,7 +72,7 @@ def case_of(name: str, settings: dict, shape: tuple[int, int, int]) -> Case:
     )
     noise = torch.randn(1, 1, *[-(-size // 4) for size in shape])
     image = torch.nn.functional.interpolate(noise, size=shape, mode="trilinear")[0].clamp(-3, 3) / 3
-    return Case(name, system, card, image)
+    return Case(name, system, card, image, PlainTranslator(copy.deepcopy(system.generator)))
 
 
 def ours(case: Case, precision: str = "32", tile=None) -> tuple[torch.Tensor, dict]:
@@ -83,39 +89,29 @@ def ours(case: Case, precision: str = "32", tile=None) -> tuple[torch.Tensor, di
 def plain(case: Case) -> torch.Tensor:
     """One pass of the network as it is (3D), or slice by slice (2D)."""
     with torch.inference_mode():
-        _as_built(case)
         if case.card.context == "3D":
-            return case.system.generator(case.image[None])[0]
-        return torch.cat([case.system.generator(case.image[None, :, at : at + 1])[0]
+            return case.plain(case.image[None])[0]
+        return torch.cat([case.plain(case.image[None, :, at : at + 1])[0]
                           for at in range(case.image.shape[1])], 1)
-
-
-def _as_built(case: Case) -> None:
-    """The peers get the network without anything of the engine."""
-    network = case.system.generator
-    network.slab_bytes = 0
-    network.to(memory_format=torch.contiguous_format)
 
 
 def monai(overlap: float, mode: str) -> Callable[[Case], torch.Tensor]:
     def apply(case: Case) -> torch.Tensor:
-        _as_built(case)
         inferers = importlib.import_module("monai.inferers")
         inferer = inferers.SlidingWindowInferer(WINDOW, sw_batch_size=1, overlap=overlap, mode=mode)
         with torch.inference_mode():
-            return inferer(case.image[None], case.system.generator)[0]
+            return inferer(case.image[None], case.plain)[0]
     return apply
 
 
 def torchio(case: Case) -> torch.Tensor:
     tio = importlib.import_module("torchio")
-    _as_built(case)
     subject = tio.Subject(source=tio.ScalarImage(tensor=case.image))
     sampler = tio.GridSampler(subject, [min(WINDOW, size) for size in case.image.shape[1:]], WINDOW // 4)
     aggregator = tio.GridAggregator(sampler, overlap_mode="average")
     with torch.inference_mode():
         for patch in tio.SubjectsLoader(sampler, batch_size=1):
-            aggregator.add_batch(case.system.generator(patch["source"][tio.DATA]), patch[tio.LOCATION])
+            aggregator.add_batch(case.plain(patch["source"][tio.DATA]), patch[tio.LOCATION])
     return aggregator.get_output_tensor()
 
 
@@ -149,7 +145,7 @@ def against_peers(case: Case, full: bool) -> list[Entry]:
     volumetric = case.card.context == "3D"
     chosen = peers() if volumetric else {"one slice at a time": plain}
     for apply in (ours, *chosen.values()):  # libraries are imported and kernels chosen once
-        apply(Case(case.name, case.system, case.card, case.image[:, :32, :64, :64]))
+        apply(dataclasses.replace(case, image=case.image[:, :32, :64, :64]))
     expected, rows, entries = None, [], []
     for name, apply in chosen.items():
         first, (fp32, report) = seconds_of(lambda: ours(case))
@@ -193,7 +189,7 @@ def overhead(case: Case) -> list[Entry]:
     whole, bare = [], []
     for _ in range(2):
         whole.append(seconds_of(lambda: ours(case))[0])
-        with torch.inference_mode():
+        with torch.inference_mode(), freed_memory_kept():
             bare.append(seconds_of(lambda: network(case.image[None]))[0])
     share = min(whole) / min(bare) - 1
     return [Entry(f"engine beside its network, {case.name}", share, 0.05, "fraction", "peer: the goal; lower")]

@@ -55,7 +55,7 @@ class PanelPlace:
     """A panel on an empty scene, and a timer that ticks every 10 ms as long as the windows do not stand still."""
 
     def __init__(self, folder: Path):
-        from PySide6 import QtCore, QtWidgets
+        from PySide6 import QtCore
 
         from SlicerHost.host import start_host
         from SlicerHost.scene import start_scene
@@ -63,8 +63,6 @@ class PanelPlace:
         self.folder, self.panel, self._ticks = folder, None, []
         start_host()
         start_scene()
-        self._handle_events = lambda: QtWidgets.QApplication.processEvents(
-            QtCore.QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
         self._timer = QtCore.QTimer()
         self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
@@ -103,17 +101,15 @@ class PanelPlace:
         self._tick()
         act()
         self.wait(done)
-        self._handle_events()
         self._tick()
         steps = np.diff(self._ticks, axis=0).max(axis=0)
         return float(steps[0]), float(steps[1])
 
     def wait(self, done: Callable[[], bool], seconds: float = 600.0) -> None:
-        end = time.monotonic() + seconds
-        while not done():
-            self._handle_events()
-            if time.monotonic() > end:
-                raise RuntimeError("what a benchmark waits for does not come")
+        from SlicerHost.host import handle_events
+
+        if not handle_events(seconds, done):
+            raise RuntimeError("what a benchmark waits for does not come")
 
     # --- the panel
 

@@ -149,16 +149,21 @@ def training(place: PanelPlace) -> Pauses:
 
 def watching(place: PanelPlace) -> Pauses:
     """A panel that finds a long run, and the card of a model."""
+    from PySide6 import QtCore
+
     tab, models = place.show_tab("train"), place.folder / "models"
     job = SimpleNamespace(arguments={"output": str(_long_run(models))}, log=[], finished=False, state="running")
 
     def shown() -> bool:
-        tab.watch.poll()
         curves = tab.watch._curves
         whole = curves is not None and curves.chart is not None and curves._shown == ROWS
         return whole and tab.watch._preview is not None
 
+    timer = QtCore.QTimer(interval=20)  # the panel's own looks after runs that it has started
+    timer.timeout.connect(tab.watch.poll)
+    timer.start()
     yield f"{ROWS} rows of curves and a preview", place.pause(lambda: tab.watch.begin(job), shown)
+    timer.stop()
     tab.watch._job = None
     path = small_model(models, "large", weights=8_000_000)
     tab.card.refresh("large")

@@ -16,6 +16,7 @@ from pathlib import Path
 import command  # noqa: F401  puts the library on the path
 import torch
 import torch.nn.functional as F
+from plain_networks import PlainTranslator
 
 from GANSynthesisLib.files import read_volume
 from GANSynthesisLib.networks.discriminators import PatchDiscriminator
@@ -58,7 +59,7 @@ def reference_steps(clock, data: str, context: str, window: list[int], width: in
     torch.manual_seed(0)
     source_images, target_images = (Images(Path(data) / role, tuple(window)) for role in ("source", "target"))
     body = {"context": context, "width": width, "backbone": "resnet", "blocks": 9}
-    to_target, to_source = Translator(1, 1, **body), Translator(1, 1, **body)
+    to_target, to_source = (PlainTranslator(Translator(1, 1, **body)) for _ in range(2))
     judge_target, judge_source = (PatchDiscriminator(1, context, width=width) for _ in range(2))
     judges = list(itertools.chain(judge_target.parameters(), judge_source.parameters()))
     generator_optimizer = torch.optim.Adam(

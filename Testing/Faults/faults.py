@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "Testing"), str(ROOT / "Testing" / "Python
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
-from panel_fixtures import MODULE, add_model, add_volume, handle_events
+from panel_fixtures import MODULE, add_model, add_volume
 from synthetic_cases import write_cases
 
 from GANSynthesisLib import jobs
@@ -34,7 +34,7 @@ from GANSynthesisLib import models as library
 from GANSynthesisLib.evaluation.tables import text_table
 from GANSynthesisLib.jobs.process import is_alive
 from SlicerHost import pythonqt
-from SlicerHost.host import open_panel, reload_panel, start_host
+from SlicerHost.host import handle_events, open_panel, start_host
 from SlicerHost.scene import start_scene
 
 SLICES = 120
@@ -87,8 +87,7 @@ class Place:
                       or state == "starting")
 
     def wait(self, seconds: float = 60) -> None:
-        handle_events(seconds, lambda: not self.tab.running)
-        if self.tab.running:
+        if not handle_events(seconds, lambda: not self.tab.running):
             raise RuntimeError("the run does not end")
 
 
@@ -158,7 +157,7 @@ def clicked_twice(place: Place) -> None:
 def reloaded(place: Place) -> None:
     place.click()
     handle_events(random.uniform(0, 1))
-    reload_panel(place.panel)
+    slicer.util.reloadScriptedModule(place.panel.moduleName)
     place.panel.widget.enter()
 
 
@@ -217,7 +216,7 @@ def reload_during_training(place: Place, folder: Path, times: int) -> Count:
     pid = worker.pid
     for _ in range(times):
         begin = time.monotonic()
-        reload_panel(place.panel)
+        slicer.util.reloadScriptedModule(place.panel.moduleName)
         place.panel.widget.enter()
         tab = place.panel.widget.tabs["train"]
         place.panel.widget.ui.tabWidget.currentIndex = list(place.panel.widget.tabs).index("train")

@@ -1,6 +1,5 @@
 """What tests of the panel share: the host, small untrained models, volumes, and waiting for a run."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,13 @@ import pytest
 import slicer
 import torch
 import vtk
-from PySide6 import QtWidgets
 
 from GANSynthesisLib import models as library
 from GANSynthesisLib.card import Card, Port
 from GANSynthesisLib.models import save_model
 from GANSynthesisLib.systems import build_system
 from SlicerHost import pythonqt
-from SlicerHost.host import open_panel, start_host
+from SlicerHost.host import handle_events, open_panel, start_host
 from SlicerHost.scene import start_scene
 
 MODULE = Path(__file__).resolve().parents[2] / "GANSynthesis" / "GANSynthesis.py"
@@ -126,16 +124,6 @@ def listed(ui) -> list[str]:
     return [ui.modelList.item(row).text().split("\n")[0] for row in range(ui.modelList.count)]
 
 
-def handle_events(seconds: float = 0.0, until=lambda: False) -> None:
-    """What Qt's event loop does for some time, or until something holds."""
-    end = time.monotonic() + seconds
-    while True:
-        QtWidgets.QApplication.processEvents()
-        if until() or time.monotonic() >= end:
-            return
-        time.sleep(0.002)
-
-
 def run(panel, seconds: float = 60) -> None:
     """Click Apply and wait for the end of the run."""
     apply_ui(panel).applyButton.click()
@@ -144,8 +132,7 @@ def run(panel, seconds: float = 60) -> None:
 
 def wait(panel, seconds: float = 60) -> None:
     tab = panel.widget.tabs["apply"]
-    handle_events(seconds, lambda: not tab.running)
-    assert not tab.running, "the run does not end"
+    assert handle_events(seconds, lambda: not tab.running), "the run does not end"
 
 
 def matrix_of(node) -> np.ndarray:

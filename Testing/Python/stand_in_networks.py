@@ -52,7 +52,7 @@ class Networks:
         self.transform = SpatialTransform(np.eye(4))
         self.failure = None
 
-    def apply_model(self, model, inputs, *, outputs, device, precision, tile, seed, progress, cancelled):
+    def apply_model(self, model, inputs, *, outputs, device, precision, tile, seed, progress, cancelled, samples=0):
         self.calls.append(types.SimpleNamespace(model=model, inputs=inputs, outputs=outputs, device=device, seed=seed))
         if progress:
             progress(0.5, "working")

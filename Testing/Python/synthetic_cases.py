@@ -83,6 +83,20 @@ def write_images(folder: Path, count: int = 3, shape=(4, 20, 20)) -> Path:
     return folder
 
 
+def write_conditions(folder: Path, count: int = 4, shape=(8, 20, 20)) -> Path:
+    """Images with masks, two classes in turn, each with a value, and the manifest `cases.csv`."""
+    rows = ["image,labels,class,value"]
+    for number in range(count):
+        case = head(number, shape)
+        case = case if number % 2 == 0 else other_contrast(case)
+        write_volume(case, folder / "image" / f"sub-{number:02d}.nii.gz")
+        write_volume(labels_of(case), folder / "labels" / f"sub-{number:02d}.nii.gz")
+        files = f"image/sub-{number:02d}.nii.gz,labels/sub-{number:02d}.nii.gz"
+        rows.append(f"{files},{'bright' if number % 2 == 0 else 'dark'},{10 * number}")
+    (folder / "cases.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
 def write_pairs(folder: Path, count: int = 2, labels: bool = False, aligned: bool = True) -> Path:
     """`fixed` and `moving` of `count` subjects; labels are blurred masks of the body and of its bright part."""
     for number in range(count):

@@ -272,7 +272,7 @@ def test_a_result_that_cannot_be_written_leaves_nothing_of_its_case(models, tmp_
     def full_disk(volume, path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run, "write_volume", full_disk)
+    monkeypatch.setattr("GANSynthesisLib.result.write_volume", full_disk)
     assert go(models["align"], tmp_path)[0] == {"sub-00": "failed", "sub-01": "failed"}
     assert files_in(tmp_path / "out") == ["batch.json"], "the transform was whole, the warped image was not"
     assert "cannot be written (No space left on device)" in read_record(tmp_path / "out").cases["sub-01"].error

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import slicer
 from batch_fixtures import files_in, write_heads, write_model
-from panel_fixtures import add_volume, handle_events
-from PySide6 import QtWidgets
+from panel_fixtures import add_volume
 from synthetic_cases import head, write_pairs
 
-from GANSynthesisLib import jobs
+from GANSynthesisLib import jobs, steps
 from GANSynthesisLib.batch import read_record
 from GANSynthesisLib.batch.lock import locked
 from GANSynthesisLib.files import write_volume
 from GANSynthesisLib.models import list_models
 from GANSynthesisLib.mrml import read_provenance
 from SlicerHost import pythonqt
+from SlicerHost.host import handle_events
 
 UI = Path(__file__).resolve().parents[2] / "GANSynthesis" / "Resources" / "UI" / "BatchTab.ui"
 
@@ -92,6 +92,17 @@ def opened(place):
     if worker.state != "idle":
         worker.job.cancel()
         handle_events(30, lambda: worker.poll() or worker.state == "idle")
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """Few cases are found at once, however busy the machine is."""
+    monkeypatch.setattr(steps, "SLICE", 5.0)
+
+
+@pytest.fixture
+def hurried(unhurried, monkeypatch):
+    monkeypatch.setattr(steps, "SLICE", 0.005)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,7 +184,7 @@ def listed(tab) -> None:
     handle_events(60, lambda: tab.tab.poll() or (tab.ui.startButton.enabled and tab.tab.table.filled))
 
 
-def test_two_thousand_cases_are_listed_whole_and_in_order_without_standing_still(opened, place):
+def test_two_thousand_cases_are_listed_whole_and_in_order_without_standing_still(opened, place, hurried):
     names = [f"case-{number:04d}" for number in range(2000)]
     many(place / "many", *names)
     tab = opened()
@@ -190,7 +201,7 @@ def test_two_thousand_cases_are_listed_whole_and_in_order_without_standing_still
     assert tab.ui.statusLabel.text == "2000 cases, of which 0 are done."
 
 
-def test_another_choice_drops_the_list_that_is_being_made(opened, place):
+def test_another_choice_drops_the_list_that_is_being_made(opened, place, hurried):
     many(place / "first", *[f"old-{number:04d}" for number in range(1500)])
     many(place / "second", *[f"new-{number:03d}" for number in range(300)])
     tab = opened()
@@ -208,7 +219,7 @@ def test_another_choice_drops_the_list_that_is_being_made(opened, place):
     assert [row[0] for row in tab.rows()] == ["a", "b", "c"]
 
 
-def test_start_is_given_up_where_something_else_is_chosen_while_cases_are_looked_at(opened, place):
+def test_start_is_given_up_where_something_else_is_chosen_while_cases_are_looked_at(opened, place, hurried):
     many(place / "many", *[f"case-{number:04d}" for number in range(1500)])
     tab = opened()
     tab.ui.outputFolderButton.directory = str(place / "out")
@@ -427,7 +438,7 @@ def test_picture_of_the_tab_shows_its_widgets(opened, place):
     tab.choose(place)
     native = pythonqt.native(tab.widget)
     native.resize(420, 700)
-    QtWidgets.QApplication.processEvents()
+    handle_events()
     picture = native.grab().toImage()
     assert native.minimumSizeHint().width() <= 420
     assert len({picture.pixel(x, y) for x in range(0, 420, 3) for y in range(0, 700, 3)}) > 20

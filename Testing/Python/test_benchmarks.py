@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from Benchmarks.displacement import mean_displacement
 from Benchmarks.intensity_mapping import IntensityMapping
+from Benchmarks.plain_networks import PlainTranslator
 
 from GANSynthesisLib.evaluation.bootstrap import interval
+from GANSynthesisLib.networks.translation import Translator
 
 
 def waves(shift=(0.0, 0.0, 0.0)) -> np.ndarray:
@@ -45,3 +48,15 @@ def test_interval_draws_whole_cases():
 def test_interval_of_distances_that_may_be_infinite_has_no_nan():
     low, high = interval([np.array([5.0]), np.array([7.0]), np.array([np.inf])], np.mean)
     assert 5 <= low < np.inf and high == np.inf
+
+
+@pytest.mark.parametrize("backbone", ["unet", "resnet"])
+@pytest.mark.parametrize(("context", "slab", "shape"), [("2D", 1, (1, 21, 30)), ("2.5D", 3, (3, 21, 30)),
+                                                        ("3D", 1, (9, 14, 11))])
+def test_the_networks_of_the_peers_give_what_ours_give(backbone, context, slab, shape):
+    torch.manual_seed(0)
+    ours, image = Translator(1, 1, context, slab, 4, backbone, levels=2, blocks=2), torch.randn(2, 1, *shape)
+    with torch.no_grad():
+        found = ours(image)
+        expected = PlainTranslator(ours)(image)
+    assert torch.allclose(found, expected, atol=1e-4)

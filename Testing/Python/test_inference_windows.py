@@ -296,6 +296,7 @@ def test_memory_that_runs_out_at_any_operator_is_survived_with_the_same_result(t
     model, volume = make(tmp_path, context), head(0, (6, 24, 20))
     name, inner = model.card.outputs[0].name, ladder.apply_in_windows
     usual = apply_model(model, {"source": volume}, device="cpu").outputs[name].voxels
+    rounding = 0 if make is segmentor else 1e-5 * np.ptp(usual)
 
     def run(at: int):
         mode = FailsOnce(at)
@@ -311,7 +312,7 @@ def test_memory_that_runs_out_at_any_operator_is_survived_with_the_same_result(t
     for at in (1, 2, *range(3, count, count // 12), count):
         result, _ = run(at)
         assert len(result.report["warnings"]) == 1 and "out of memory: went on" in result.report["warnings"][0]
-        assert np.abs(result.outputs[name].voxels.astype(float) - usual).max() <= (0 if make is segmentor else 0.01)
+        assert np.abs(result.outputs[name].voxels.astype(float) - usual).max() <= rounding
 
 
 def test_the_ladder_goes_down_in_order_and_every_step_is_in_the_report(tmp_path, monkeypatch):

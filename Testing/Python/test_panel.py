@@ -1,5 +1,7 @@
 """The panel in Testing/SlicerHost: what it offers, and what it says before anything runs."""
 
+import sys
+
 import pytest
 import slicer
 from panel_fixtures import (
@@ -200,8 +202,8 @@ def test_entering_the_module_chooses_the_first_volume(opened):
 
 
 def test_self_test_of_the_module_passes(opened):
-    panel = opened("t1-t2", "tissue")
-    result = panel.python.GANSynthesisTest().run()
+    opened("t1-t2", "tissue")
+    result = sys.modules["GANSynthesis"].GANSynthesisTest().run()
     assert result.wasSuccessful(), [text for _, text in result.failures + result.errors]
 
 
@@ -216,10 +218,10 @@ def test_picture_of_the_panel_shows_its_widgets(opened, place):
         anatomy="brain",
     )
     panel = opened()
-    panel.grab(place / "panel.png")
+    panel.frame.show()
     picture = pythonqt.native(panel.frame).grab().toImage()
     colors = {picture.pixel(x, y) for x in range(0, picture.width(), 3) for y in range(0, picture.height(), 3)}
-    assert (place / "panel.png").stat().st_size > 5000 and len(colors) > 20
+    assert len(colors) > 20
 
 
 def test_scores_are_those_of_tests_beside_their_peer_where_there_are_any():

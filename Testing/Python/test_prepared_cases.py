@@ -10,10 +10,10 @@ import torch
 import training_fixtures
 from training_fixtures import FLAT
 
+from GANSynthesisLib.allocation import freed_memory_kept
 from GANSynthesisLib.progress import Cancelled
 from GANSynthesisLib.systems import build_system
 from GANSynthesisLib.training import train
-from GANSynthesisLib.training.allocation import freed_memory_kept
 from GANSynthesisLib.training.cases import DataError, find_cases
 from GANSynthesisLib.training.cut import Cut
 from GANSynthesisLib.training.loading import LoadedCase, load_case

@@ -8,9 +8,9 @@ import slicer
 import slicer.util
 
 from SlicerHost import pythonqt
-from SlicerHost.application import QFileDialog
-from SlicerHost.host import open_panel, reload_panel, start_host, wait_until
+from SlicerHost.host import handle_events, open_panel, start_host
 from SlicerHost.scene import start_scene
+from SlicerHost.scripted_module import QFileDialog
 
 MODULE = """
 import qt
@@ -174,18 +174,18 @@ class TestWidgets:
         timer.connect("timeout()", lambda: heard.append("by name"))
         timer.timeout.connect(lambda: heard.append("by attribute"))
         timer.start()
-        assert wait_until(lambda: len(heard) > 5, 5) and set(heard) == {"by name", "by attribute"}
+        assert handle_events(5, lambda: len(heard) > 5) and set(heard) == {"by name", "by attribute"}
         timer.stop()
         count = len(heard)
         qt.QTimer.singleShot(5, lambda: heard.append("once"))
-        assert wait_until(lambda: "once" in heard, 5) and len(heard) == count + 1
+        assert handle_events(5, lambda: "once" in heard) and len(heard) == count + 1
         assert not timer.active
 
     def test_what_a_timer_runs_into_is_kept_for_tests(self):
         import qt
 
         qt.QTimer.singleShot(0, lambda: 1 / 0)
-        assert wait_until(lambda: pythonqt.slot_errors, 5)
+        assert handle_events(5, lambda: pythonqt.slot_errors)
         assert isinstance(pythonqt.slot_errors.pop(), ZeroDivisionError)
 
     def test_collapsed_group_box_hides_what_it_showed(self):
@@ -239,7 +239,9 @@ class TestScene:
             selector.setMRMLScene(scene)
             node = scene.AddNewNodeByClass(class_name, "new")
             scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-            assert (selector.nodeCount(), selector.currentNode()) == (1, node)
+            assert (selector.nodeCount(), selector.currentNode()) == (1, None)
+            selector.setCurrentNode(node)
+            assert selector.currentNode() == node
             scene.RemoveNode(node)
             assert selector.currentNode() is None
 
@@ -311,7 +313,7 @@ class TestModule:
         panel = open_panel(path)
         before = panel.widget
         path.write_text(path.read_text().replace('code = "first"', 'code = "second"'))
-        reload_panel(panel)
+        slicer.util.reloadScriptedModule(panel.moduleName)
         assert happened() == "first setup first enter first cleanup second setup".split()
         assert panel.widget is not before and slicer.modules.SampleWidget is panel.widget
         assert not before.button.visible and panel.widget.button.text == "second"
@@ -321,6 +323,6 @@ class TestModule:
     def test_quitting_cleans_a_reloaded_panel_up_once(self, sample):
         path, happened = sample
         panel = open_panel(path)
-        reload_panel(panel)
+        slicer.util.reloadScriptedModule(panel.moduleName)
         panel.close()
         assert happened()[-2:] == ["first", "cleanup"] and happened().count("cleanup") == 2

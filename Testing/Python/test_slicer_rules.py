@@ -78,6 +78,9 @@ def test_ui_file_gives_the_scene_to_every_node_selector(path):
         if recording.recorded_class(element.get("class")) in NODE_SELECTORS
     }
     assert not selectors or root.find("widget").get("class") == "qMRMLWidget"
+    optional = {element.get("name") for element in root.iter("widget")
+                if any(entry.get("name") == "noneEnabled" for entry in element.findall("property"))}
+    assert selectors <= optional, "Slicer would choose a node by itself"
     wired = {
         entry.findtext("receiver")
         for entry in root.iterfind("connections/connection")
@@ -110,7 +113,7 @@ def test_every_widget_bound_to_a_parameter_names_one_that_exists():
     ]
     assert len(bound) == len(set(bound))
     assert set(bound) <= members
-    assert members - set(bound) == {"task", "model"}, "these two are chosen in lists that the panel fills itself"
+    assert members - set(bound) == {"task", "model", "className"}, "these are chosen in lists that the panel fills"
 
 
 @pytest.mark.parametrize("path", PANEL, ids=lambda path: path.name)

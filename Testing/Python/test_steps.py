@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from GANSynthesisLib.steps import SLICE, Steps, run_through
+from GANSynthesisLib.steps import ALONE, SLICE, Steps, run_through
 
 
 def counting(count: int, done: list, seconds: float = 0.0):
@@ -31,6 +31,17 @@ def test_few_short_steps_are_done_at_once_and_long_ones_one_at_a_time():
     steps.advance()
     assert steps.advance() and steps.result == 3
     assert steps.advance() and len(done) == 3, "nothing is done twice"
+
+
+def test_a_long_step_is_not_done_together_with_those_before_it():
+    def announced():
+        yield ALONE
+        done.append("long")
+
+    done = []
+    steps = Steps(announced())
+    assert not steps.advance() and done == []
+    assert steps.advance() and done == ["long"]
 
 
 def test_what_a_step_raises_ends_the_steps():

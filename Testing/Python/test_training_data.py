@@ -16,7 +16,7 @@ from GANSynthesisLib import jobs
 from GANSynthesisLib.files import read_channels, read_volume, write_volume
 from GANSynthesisLib.grid import VolumeError
 from GANSynthesisLib.mrml.case_files import CaseWriter
-from GANSynthesisLib.mrml.inputs import volume_from_node
+from GANSynthesisLib.mrml.inputs import reading_volume, volume_from_node
 from GANSynthesisLib.mrml.outputs import fill_segmentation
 from GANSynthesisLib.mrml.training_data import scene_cases, segment_names
 from GANSynthesisLib.progress import Cancelled
@@ -253,8 +253,8 @@ def test_no_more_than_one_volume_is_read_in_one_step(hierarchy, tmp_path, monkey
         for number in range(3):
             add(hierarchy, item, small(number), f"{role} {number}")
     read, worker = [], jobs.worker("training")
-    monkeypatch.setattr("GANSynthesisLib.mrml.training_data.volume_from_node",
-                        lambda node, **how: read.append(node.GetName()) or volume_from_node(node, **how))
+    monkeypatch.setattr("GANSynthesisLib.mrml.training_data.reading_volume",
+                        lambda node, **how: read.append(node.GetName()) or reading_volume(node, **how))
     writer, most, end = CaseWriter(scene_cases(items), tmp_path, worker), 0, time.monotonic() + 60
     while True:
         before, written = len(read), writer.advance()

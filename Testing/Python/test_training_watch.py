@@ -13,7 +13,7 @@ import torch
 from GANSynthesisLib.mrml.curves import LossCurves
 from GANSynthesisLib.training.advice import advice, advised, alert_name
 from GANSynthesisLib.training.losses import LossesFile, LossesReader, write_losses
-from GANSynthesisLib.training.stability import WATCHED, diversity_ratio, find_trouble
+from GANSynthesisLib.training.monitors import WATCHED, find_trouble, image_monitors
 from SlicerHost.scene import start_scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -143,7 +143,7 @@ def test_a_gradient_that_fell_to_nothing_is_found_for_players_that_make_somethin
 
 def test_a_discriminator_that_is_never_wrong_is_found():
     never_wrong = [{"discriminators/judge_target": 0.001}] * 2 * WATCHED
-    assert "judge_target" in find_trouble(never_wrong)["vanishing-gradient"]
+    assert "judge_target" in find_trouble(never_wrong)["discriminator-wins"]
     assert find_trouble([{"critic/critic": -40.0}] * 2 * WATCHED) == {}
 
 
@@ -154,15 +154,18 @@ def test_collapse_is_found_at_the_second_look():
 
 
 def test_diversity_is_that_between_made_images_against_that_between_real_ones():
+    def diversity(previews):
+        return image_monitors(previews).get("diversity/made over real")
+
     torch.manual_seed(0)
     real = [torch.randn(1, 1, 1, 8, 8) for _ in range(4)]
     alike = [{"source": image, "synthetic": real[0], "target": image} for image in real]
     faithful = [{"source": image, "synthetic": 0.5 * image, "target": image} for image in real]
     generated = [{"real": image, **{f"generated {n}": real[0] + 0.001 * n for n in range(4)}} for image in real]
-    assert diversity_ratio(alike) == 0
-    assert diversity_ratio(faithful) == pytest.approx(0.5)
-    assert diversity_ratio(generated) < 0.01
-    assert diversity_ratio(faithful[:1]) is None and diversity_ratio([{"warped": real[0]}] * 3) is None
+    assert diversity(alike) == 0
+    assert diversity(faithful) == pytest.approx(0.5)
+    assert diversity(generated) < 0.01
+    assert diversity(faithful[:1]) is None and diversity([{"warped": real[0]}] * 3) is None
 
 
 @pytest.mark.parametrize("name", ["not-finite", "vanishing-gradient", "collapse", "early-stop", "out-of-memory"])

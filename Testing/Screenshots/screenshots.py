@@ -55,7 +55,7 @@ def render(state, folder: Path, output: Path) -> list[str]:
     from Screenshots.states import end_jobs
     from Screenshots.theme import THEMES, set_theme
     from SlicerHost import pythonqt
-    from SlicerHost.host import open_panel, start_host, wait_until
+    from SlicerHost.host import handle_events, open_panel, start_host
     from SlicerHost.scene import start_scene
 
     # Not what the user has trained; what is trained here is there for the states of the same tab.
@@ -68,13 +68,13 @@ def render(state, folder: Path, output: Path) -> list[str]:
     panel.frame.show()
     try:
         state.reach(panel, folder)
-        wait_until(lambda: False, SETTLED)
+        handle_events(SETTLED)
         if not state.refused:
             problems += [f"{state.name}: {error!r}" for error in pythonqt.slot_errors]
         for theme in THEMES:
             set_theme(theme)
             for width in WIDTHS:
-                panel.grab(output / f"{state.name}-{width}-{theme}.png", width)
+                picture(native, width).save(str(output / f"{state.name}-{width}-{theme}.png"))
                 problems += [f"{state.name} at {width} px, {theme}: {each}" for each in clipped(native, width)]
     except AssertionError as error:
         problems.append(f"{state.name} was not reached: {error}")
@@ -83,6 +83,16 @@ def render(state, folder: Path, output: Path) -> list[str]:
         end_jobs()
     print("\n".join([f"{state.name}: {state.shows}", *(f"  {problem}" for problem in problems)]), flush=True)
     return problems
+
+
+def picture(native, width: int):
+    """Picture of a widget that is so many pixels wide, and as high as it then has to be."""
+    from SlicerHost.host import handle_events
+
+    for _ in range(2):  # what the width does to the height is known only once it is laid out
+        native.resize(width, max(native.sizeHint().height(), native.heightForWidth(width)))
+        handle_events()
+    return native.grab()
 
 
 def _say(_kind, _context, text: str) -> None:

@@ -17,7 +17,7 @@ from GANSynthesisLib import jobs
 from GANSynthesisLib.files import write_volume
 from GANSynthesisLib.mrml import volume_to_node
 from GANSynthesisLib.volumes import Grid, Volume, resample
-from SlicerHost.host import wait_until
+from SlicerHost.host import handle_events
 
 PATIENCE = 180.0  # seconds for a job, on one core
 
@@ -53,12 +53,12 @@ def add(name: str):
 def tab(panel, name: str):
     """Show a tab, as a click on it does; returns its widgets."""
     panel.widget.ui.tabWidget.currentIndex = list(panel.widget.tabs).index(name)
-    wait_until(lambda: False, 0.2)  # a few ticks of the panel's timer
+    handle_events(0.2)  # a few ticks of the panel's timer
     return panel.widget.tabs[name].ui
 
 
 def until(condition, what: str) -> None:
-    assert wait_until(condition, PATIENCE), what
+    assert handle_events(PATIENCE, condition), what
 
 
 def finished(worker: str = "apply") -> bool:
@@ -262,13 +262,14 @@ def batch_ready(panel, folder, name="cases"):
     ui.modelSelector.currentIndex = ui.modelSelector.findData("brain-t1-to-t2")
     ui.inputFolderButton.directory = str(cases)
     ui.outputFolderButton.directory = str(results)
-    assert ui.startButton.enabled, ui.startButton.toolTip
+    until(lambda: ui.startButton.enabled, "the cases are not found")
     return ui
 
 
 def batch_running(panel, folder):
     ui = batch_ready(panel, folder, "running")
     ui.startButton.click()
+    until(lambda: ui.startButton.text == "Cancel", "the batch does not start")
     until(lambda: ui.progressBar.value > 20 or ui.startButton.text == "Start", "the batch does not get on")
     assert ui.startButton.text != "Start", ui.statusLabel.text
 
@@ -276,6 +277,7 @@ def batch_running(panel, folder):
 def batch_done(panel, folder):
     ui = batch_ready(panel, folder, "done")
     ui.startButton.click()
+    until(lambda: ui.startButton.text == "Cancel", "the batch does not start")
     until(lambda: ui.startButton.text == "Start", "the batch does not end")
     assert ui.resultsLabel.visible, ui.statusLabel.text
 

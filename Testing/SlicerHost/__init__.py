@@ -8,5 +8,4 @@ from types import SimpleNamespace
 
 import slicer
 
-slicer.modules = SimpleNamespace()
-"""The modules by their names in lower case; slicer-core has none."""
+slicer.modules = SimpleNamespace()  # by their names in lower case; slicer-core has none

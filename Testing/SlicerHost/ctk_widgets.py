@@ -9,7 +9,7 @@ class _Collapsing:
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._hidden_by_collapse: list[QtWidgets.QWidget] = []
+        self._hidden = []
         self.setCheckable(True)
         self.setChecked(True)
         self.toggled.connect(lambda _checked: self._show_contents())
@@ -22,17 +22,12 @@ class _Collapsing:
         return super().event(event)
 
     def _show_contents(self) -> None:
-        if self.isChecked():
-            for child in self._hidden_by_collapse:
-                child.setVisible(True)
-            self._hidden_by_collapse = []
-            self.setMaximumHeight(16777215)
-            return
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget) and not child.isHidden():
-                child.setVisible(False)
-                self._hidden_by_collapse.append(child)
-        self.setMaximumHeight(self._header_height())
+        opened, widgets = self.isChecked(), self.findChildren(QtWidgets.QWidget, options=Qt.FindDirectChildrenOnly)
+        changed = self._hidden if opened else [each for each in widgets if not each.isHidden()]
+        self._hidden = [] if opened else self._hidden + changed
+        for child in changed:
+            child.setVisible(opened)
+        self.setMaximumHeight(16777215 if opened else self._header_height())
 
     def _header_height(self) -> int:
         return self.fontMetrics().height() + 10
@@ -67,7 +62,7 @@ class ctkCollapsibleButton(_Collapsing, QtWidgets.QAbstractButton):
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
-    """A path that can be typed; the button for choosing one does nothing here."""
+    """A path that can be typed; its button does nothing here."""
 
     currentPathChanged = Signal(str)
 
@@ -84,10 +79,8 @@ class ctkPathLineEdit(QtWidgets.QWidget):
 
 
 class ctkDirectoryButton(QtWidgets.QWidget):
-    """A button that shows a folder, or its `text`; a click does nothing here.
-
-    As in CTK, `directorySelected` comes with every choice, and `directoryChanged` after it where it is another one.
-    """
+    """A button that shows a folder, or its `text`; a click does nothing here. As in CTK, `directorySelected` comes
+    with every choice, and `directoryChanged` after it where it is another one."""
 
     directoryChanged = Signal(str)
     directorySelected = Signal(str)

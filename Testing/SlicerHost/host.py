@@ -1,9 +1,5 @@
 """Starts the host and opens a scripted module's panel in it.
 
-    start_scene()                                                  # of SlicerHost.scene
-    panel = open_panel(Path("GANSynthesis/GANSynthesis.py"))
-    panel.widget.ui.applyButton.click()
-
 The stand-ins are put where a module imports them from (`qt`, `ctk`, `slicer.app`, `slicer.i18n`, …); `slicer.util` and
 all `vtkMRML` classes are the real ones of slicer-core.
 """
@@ -12,7 +8,6 @@ import importlib.util
 import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -22,45 +17,8 @@ import slicer
 import slicer.util
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import application, ctk_widgets, mrml_widgets, parameter_node, pythonqt, recording, scripted_module
+from . import ctk_widgets, mrml_widgets, parameter_node, pythonqt, recording, scripted_module
 from .ui_loader import QUiLoader
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A scripted module opened in the host, as `slicer.modules` has it."""
-
-    module: scripted_module.qSlicerScriptedLoadableModule
-
-    @property
-    def python(self) -> ModuleType:
-        """The Python module, as it was loaded last."""
-        return sys.modules[self.module.name]
-
-    @property
-    def widget(self):
-        """The panel's widget class instance; a reload makes another."""
-        return self.module.widgetRepresentation().self()
-
-    @property
-    def frame(self):
-        """The Qt widget around the panel."""
-        return self.module.widgetRepresentation().frame
-
-    def grab(self, path: Path, width: int = 420) -> None:
-        """Save a picture of the panel."""
-        native = pythonqt.native(self.frame)
-        native.show()
-        for _ in range(2):  # what the width does to the height is known only once it is laid out
-            native.resize(width, max(native.sizeHint().height(), native.heightForWidth(width)))
-            QtWidgets.QApplication.processEvents()
-        native.grab().save(str(path))
-
-    def close(self) -> None:
-        """What Slicer does with a panel when it quits."""
-        pythonqt.native(slicer.app.moduleManager()).moduleAboutToBeUnloaded.emit(self.module.name)
-        pythonqt.native(self.frame).deleteLater()
-        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 
 
 def start_host():
@@ -69,7 +27,7 @@ def start_host():
         return slicer.app
     parts, names = (QtCore, QtGui, QtWidgets), recording.module_names("qt")
     qt = {name: getattr(part, name) for part in parts for name in names if hasattr(part, name)}
-    _provide("qt", qt | {"QFileDialog": application.QFileDialog, "QUiLoader": QUiLoader})
+    _provide("qt", qt | {"QFileDialog": scripted_module.QFileDialog, "QUiLoader": QUiLoader})
     _provide("ctk", {each.__name__: each for each in ctk_widgets.CLASSES})
     _provide("slicer", {each.__name__: each for each in mrml_widgets.CLASSES})
     stand_ins = vars(scripted_module) | vars(parameter_node)
@@ -77,8 +35,8 @@ def start_host():
         _provide(name, {each: stand_ins[each] for each in recording.MODULES[name] if each in stand_ins})
     for each in (scripted_module.qSlicerScriptedLoadableModule, scripted_module.qSlicerScriptedLoadableModuleWidget):
         setattr(slicer, each.__name__, each)
-    pythonqt.add_class("slicer.app.moduleManager", application.ModuleManager)
-    slicer.app = pythonqt.add_class("slicer.app", application.Application)()
+    pythonqt.add_class("slicer.app.moduleManager", scripted_module.ModuleManager)
+    slicer.app = pythonqt.add_class("slicer.app", scripted_module.Application)()
     return slicer.app
 
 
@@ -92,7 +50,7 @@ def _provide(name: str, members: dict[str, object]) -> None:
         setattr(slicer, name.removeprefix("slicer."), module)
 
 
-def open_panel(path: Path) -> Panel:
+def open_panel(path: Path) -> scripted_module.qSlicerScriptedLoadableModuleWidget:
     """Import a scripted module's file as Slicer does, and open its panel on the present scene."""
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
@@ -102,24 +60,17 @@ def open_panel(path: Path) -> Panel:
     module = scripted_module.qSlicerScriptedLoadableModule(path)
     setattr(slicer.modules, f"{path.stem}Instance", getattr(python, path.stem)(module))
     setattr(slicer.modules, path.stem.lower(), module)
-    panel = Panel(module)
-    panel.module.widgetRepresentation().isEntered = True
-    panel.widget.enter()
+    panel = module.widgetRepresentation()
+    panel.isEntered = True
+    panel.self().enter()
     return panel
 
 
-def reload_panel(panel: Panel) -> None:
-    """What Slicer's "Reload" does, by its own function: cleanup, the file imported anew, a new widget set up.
-
-    As in Slicer, the library that the file imports is not imported anew, and the new widget is not entered.
-    """
-    slicer.util.reloadScriptedModule(panel.module.name)
-
-
-def wait_until(condition, seconds: float = 30.0) -> bool:
-    """Let timers and clicks be handled until the condition holds; False where it does not within the time."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 20)
-        time.sleep(0.005)
-    return bool(condition())
+def handle_events(seconds: float = 0.0, until=lambda: False) -> bool:
+    """What Qt's event loop does for some time, or until something holds; whether it does."""
+    wake, end = QtCore.QTimer(interval=5), time.monotonic() + seconds
+    wake.start()
+    QtWidgets.QApplication.processEvents()
+    while not until() and time.monotonic() < end:
+        QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+    return bool(until())

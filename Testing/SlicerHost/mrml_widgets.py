@@ -18,16 +18,13 @@ class qMRMLWidget(QtWidgets.QWidget):
 
 
 class _SceneComboBox(QtWidgets.QComboBox):
-    """Chooses from a part of the scene, listed anew with each change of the scene, its hierarchy or a property.
-
-    Slicer's own is a widget with a combo box in it: what only the combo box has does not get through the recording.
-    Of a kind of such a box: `none`, which stands for no choice; `_fitting()`, text and data of all that it lists; and
-    `_tell()`, which emits its signal.
+    """Chooses from a part of the scene, listed anew with each change of the scene, its hierarchy or a property: what
+    `_fitting()` gives, text and data. `none` stands for no choice; `_tell()` emits the signal of a kind of such boxes.
     """
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._scene, self._current, observers = None, self.none, VTKObservationMixin()
+        self._scene, self._current, self._listed, observers = None, self.none, [], VTKObservationMixin()
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
         self.setProperty("noneDisplay", "None")
         self.activated.connect(lambda index: self._choose(self.itemData(index)))
@@ -51,11 +48,13 @@ class _SceneComboBox(QtWidgets.QComboBox):
 
     def _list(self, *_event) -> None:
         """List anew; what was chosen stays chosen while it is there."""
-        self.clear()
-        if self.property("noneEnabled"):
-            self.addItem(self.property("noneDisplay"), self.none)
-        for text, data in self._fitting() if self._scene else ():
-            self.addItem(text, data)
+        fitting = [(self.property("noneDisplay"), self.none)] if self.property("noneEnabled") else []
+        fitting += self._fitting() if self._scene else []
+        if fitting != self._listed:
+            self._listed = fitting
+            self.clear()
+            for text, data in fitting:
+                self.addItem(text, data)
         self._choose(self._current)
 
     def _choose(self, data) -> None:
@@ -67,10 +66,9 @@ class _SceneComboBox(QtWidgets.QComboBox):
 
 
 class qMRMLNodeComboBox(_SceneComboBox):
-    """Chooses a node of the scene, by its ID.
+    """Chooses a node of `nodeTypes` (derived ones only with `showChildNodeTypes`) that is not hidden, by its ID.
 
-    A node is listed when it is of one of `nodeTypes` (derived types only with `showChildNodeTypes`) and not hidden. As
-    in Slicer, the first to appear is chosen where "none" is not on offer.
+    Where "none" is not on offer, Slicer chooses the first to appear, and this one does not.
     """
 
     none = ""
@@ -97,34 +95,18 @@ class qMRMLNodeComboBox(_SceneComboBox):
     def nodeCount(self) -> int:
         return self.count() - bool(self.property("noneEnabled"))
 
-    def addNode(self):
-        class_name = self.property("nodeTypes")[0]
-        name = self._scene.GenerateUniqueName(self.property("baseName") or class_name)
-        node = self._scene.AddNewNodeByClass(class_name, name)
-        self.setCurrentNode(node)
-        return node
-
-    def _list(self, *_event) -> None:
-        before = self.nodeCount()
-        super()._list()
-        if self.nodeCount() > before == 0 and not self._current and not self.property("noneEnabled"):
-            self._choose(self.itemData(0))
-
     def _fitting(self) -> list[tuple[str, str]]:
         types, derived = self.property("nodeTypes") or (), self.property("showChildNodeTypes")
-        nodes = [node for node in getNodesByClass("vtkMRMLNode", self._scene) if not node.GetHideFromEditors()]
-        fitting = [node for node in nodes if node.GetClassName() in types or derived and any(map(node.IsA, types))]
-        return [(node.GetName(), node.GetID()) for node in fitting]
+        nodes = [node for each in types for node in getNodesByClass(each, self._scene)
+                 if not node.GetHideFromEditors() and (derived or node.GetClassName() == each)]
+        return [(node.GetName(), node.GetID()) for node in dict.fromkeys(nodes)]
 
     def _tell(self) -> None:
         self.currentNodeChanged.emit(self.currentNode())
 
 
 class qMRMLSubjectHierarchyComboBox(_SceneComboBox):
-    """Chooses an item of the subject hierarchy, by its id; 0 is none, also at first.
-
-    `nodeTypes` lists nodes of these types and the folders with one inside.
-    """
+    """Chooses an item of the subject hierarchy, by its id: nodes of `nodeTypes`, and folders with one inside."""
 
     none = 0
     currentItemChanged = Signal(object)

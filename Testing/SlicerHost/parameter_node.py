@@ -15,9 +15,8 @@ import vtk
 class Choice:
     choices: list
 
-    def validate(self, value) -> None:
-        if value not in self.choices:
-            raise ValueError(f"{value!r} is not one of {self.choices}")
+    def allows(self, value) -> bool:
+        return value in self.choices
 
 
 @dataclass
@@ -25,9 +24,8 @@ class WithinRange:
     minimum: float
     maximum: float
 
-    def validate(self, value) -> None:
-        if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"{value!r} is not within {self.minimum} and {self.maximum}")
+    def allows(self, value) -> bool:
+        return self.minimum <= value <= self.maximum
 
 
 class _Parameter:
@@ -48,8 +46,8 @@ class _Parameter:
         if not (self.is_node and value is None):
             if not isinstance(value, self.kind) or isinstance(value, bool) != (self.kind is bool):
                 raise TypeError(f"{self.name} must be {self.kind.__name__}, not {value!r}")
-            for check in self.checks:
-                check.validate(value)
+            if not all(check.allows(value) for check in self.checks):
+                raise ValueError(f"{self.name} cannot be {value!r}: {self.checks}")
         node.SetParameter(self.name, "" if self.is_node else str(value))
         if self.is_node:
             node.SetNodeReferenceID(self.name, value.GetID() if value else None)
@@ -73,72 +71,61 @@ _CONNECTORS = {
 }
 
 
-class _Connector:
-    """Two-way binding of one widget and one parameter."""
+def _bind(owner: "_ParameterNode", widget, parameter: _Parameter):
+    """Bind a widget and a parameter both ways; gives what shows the parameter again, and what ends the binding."""
+    bound = Choice if parameter.choices else slicer.vtkMRMLNode if parameter.is_node else parameter.kind
+    recorded = type(widget).recorded
+    if (recorded, bound) not in _CONNECTORS:
+        raise RuntimeError(f"Unable to create GUI connector from datatype '{bound}' to widget '{recorded}'")
+    name, signal = _CONNECTORS[recorded, bound]
+    if parameter.choices:
+        widget.clear()
+        widget.addItems(parameter.choices)
+    elif parameter.is_node:
+        widget.nodeTypes = [parameter.kind.__name__]
+    elif bound is int:
+        for check in parameter.checks:
+            widget.minimum, widget.maximum = check.minimum, check.maximum
 
-    def __init__(self, owner: "_ParameterNode", widget, parameter: _Parameter):
-        self.owner, self.widget, self.parameter, kind = owner, widget, parameter, parameter.kind
-        bound = Choice if parameter.choices else slicer.vtkMRMLNode if parameter.is_node else kind
-        widget_class = type(widget).recorded
-        if (widget_class, bound) not in _CONNECTORS:
-            raise RuntimeError(f"Unable to create GUI connector from datatype '{kind}' to widget '{widget_class}'")
-        self.property, self.signal = _CONNECTORS[widget_class, bound]
-        if parameter.choices:
-            widget.clear()
-            widget.addItems(parameter.choices)
-        elif kind is int:
-            for check in parameter.checks:
-                widget.minimum, widget.maximum = check.minimum, check.maximum
-        elif parameter.is_node:
-            widget.nodeTypes = [kind.__name__]
+    def take():
+        if not owner.showing:
+            setattr(owner, parameter.name, getattr(widget, name) if name else widget.currentNode())
 
-    def take(self) -> None:
-        """Keep what the user chose in the widget."""
-        if not self.owner.showing:
-            value = getattr(self.widget, self.property) if self.property else self.widget.currentNode()
-            setattr(self.owner, self.parameter.name, value)
+    def show():
+        value = getattr(owner, parameter.name)
+        setattr(widget, name, value) if name else widget.setCurrentNode(value)
 
-    def show(self) -> None:
-        """Show the parameter's value in the widget."""
-        value = getattr(self.owner, self.parameter.name)
-        if self.property:
-            setattr(self.widget, self.property, value)
-        else:
-            self.widget.setCurrentNode(value)
+    show()
+    widget.connect(signal, take)
+    return show, lambda: widget.disconnect(signal, take)
 
 
 class _ParameterNode:
     """What `@parameterNodeWrapper` adds to a class."""
 
     def __init__(self, parameterNode):
-        self.parameterNode, self.showing, self._connectors = parameterNode, False, {}
+        self.parameterNode, self.showing, self._bindings = parameterNode, False, {}
         self.AddObserver, self.RemoveObserver = parameterNode.AddObserver, parameterNode.RemoveObserver
         for name in self.allParameters:
             getattr(self, name)  # writes its default
 
     def connectGui(self, gui) -> int:
         named = [(widget, widget.property("SlicerParameterName")) for widget in vars(gui).values()]
-        connectors = [_Connector(self, widget, self.allParameters[name]) for widget, name in named if name]
-        for connector in connectors:
-            connector.show()
-            connector.widget.connect(connector.signal, connector.take)
-        tag = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show(connectors))
-        self._connectors[tag] = connectors
+        bindings = [_bind(self, widget, self.allParameters[name]) for widget, name in named if name]
+        tag = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show(bindings))
+        self._bindings[tag] = bindings
         return tag
 
     def disconnectGui(self, tag: int) -> None:
         self.RemoveObserver(tag)
-        for connector in self._connectors.pop(tag, ()):
-            connector.widget.disconnect(connector.signal, connector.take)
+        for _show, end in self._bindings.pop(tag, ()):
+            end()
 
-    def _show(self, connectors: list[_Connector]) -> None:
-        if self.showing:
-            return
-        self.showing = True
-        try:
-            for connector in connectors:
-                connector.show()
-        finally:
+    def _show(self, bindings: list) -> None:
+        if not self.showing:
+            self.showing = True
+            for show, _end in bindings:
+                show()
             self.showing = False
 
 

@@ -1,8 +1,7 @@
 """Qt objects as PythonQt shows them: properties are attributes, signals connect by name, unknown names are refused.
 
-Every Qt object that leaves the host is a `QtObject`, a proxy of a PySide6 object that lets through what Slicer's
-recording of its class has, and nothing else. Recorded properties that a stand-in does not define itself are kept as
-dynamic properties of its Qt object.
+Every Qt object that leaves the host is a `QtObject`, a proxy that lets through what Slicer's recording of its class
+has. Recorded properties that a stand-in does not define itself are dynamic properties of its Qt object.
 """
 
 import ctypes
@@ -10,7 +9,6 @@ import inspect
 import sys
 import traceback
 
-from PySide6 import QtCore
 from shiboken6 import Shiboken
 
 from . import recording
@@ -39,9 +37,6 @@ class _ProxyClass(type):
         found = getattr(cls.native_class, name)
         return found if isinstance(found, type) or not callable(found) else _method(found)
 
-    def __instancecheck__(cls, instance):
-        return isinstance(native(instance), cls.native_class)
-
 
 class QtObject:
     """A Qt object seen through PythonQt; `native` gives the PySide6 object behind it."""
@@ -52,10 +47,11 @@ class QtObject:
             raise AttributeError(f"{recorded} object has no attribute '{name}'")
         name = "objectName" if name == "name" else name
         if name in recording.properties(recorded):
-            if not _is_defined(qt_object, name) and name.encode() not in qt_object.dynamicPropertyNames():
+            defined = qt_object.metaObject().indexOfProperty(name) >= 0
+            if not defined and name.encode() not in qt_object.dynamicPropertyNames():
                 raise AttributeError(f"the host's {recorded} has no value for '{name}'")
             return wrap(qt_object.property(name))
-        signatures = [each for each in recording.signals(recorded) if each.split("(")[0] == name]
+        signatures = [each for each in recording.members(recorded, "signals") if each.split("(")[0] == name]
         return Signal(self, max(signatures, key=len)) if signatures else _method(getattr(qt_object, name))
 
     def __setattr__(self, name, value):
@@ -64,7 +60,8 @@ class QtObject:
             raise AttributeError(f"{recorded} object has no property '{name}' that could be set")
         kind = recording.properties(recorded)[name]
         accepted = isinstance(value, _ACCEPTED.get(kind, object))
-        if not accepted or (not qt_object.setProperty(name, native(value)) and _is_defined(qt_object, name)):
+        defined = qt_object.metaObject().indexOfProperty(name) >= 0
+        if not accepted or (not qt_object.setProperty(name, native(value)) and defined):
             raise AttributeError(f"property '{name}' of type '{kind}' is read-only, or does not accept {value!r}")
 
     def connect(self, signature: str, function) -> bool:
@@ -72,9 +69,6 @@ class QtObject:
 
     def disconnect(self, signature: str, function) -> bool:
         return Signal(self, signature).disconnect(function)
-
-    def className(self) -> str:
-        return type(self).recorded.split(".")[-1]
 
     def __eq__(self, other):
         return isinstance(other, QtObject) and hash(self) == hash(other)
@@ -87,10 +81,12 @@ class Signal:
     """A signal as PythonQt gives it: `button.clicked.connect(function)`."""
 
     def __init__(self, sender: QtObject, signature: str):
-        if signature not in recording.signals(type(sender).recorded):
+        if signature not in recording.members(type(sender).recorded, "signals"):
             raise ValueError(f"{type(sender).recorded} object has no signal '{signature}'")
         self._sender, (self._name, _, parameters) = native(sender), signature.rstrip(")").partition("(")
         self._count = len(parameters.split(",")) if parameters else 0
+        # What Python functions were connected as is kept with the Qt object, since proxies come and go.
+        self._slots = vars(self._sender).setdefault("_python_slots", {})
 
     def connect(self, function) -> bool:
         called = guarded(function)
@@ -102,38 +98,29 @@ class Signal:
             lambda a, b, c, d: called(a, b, c, d),
         )[self._count]
         getattr(self._sender, self._name).connect(slot)
-        self._slots()[self._name, function] = slot
+        self._slots[self._name, function] = slot
         return True
 
     def disconnect(self, function) -> bool:
-        slot = self._slots().pop((self._name, function), None)
+        slot = self._slots.pop((self._name, function), None)
         return slot is not None and getattr(self._sender, self._name).disconnect(slot)
-
-    def _slots(self) -> dict:
-        """What Python functions were connected as; kept with the Qt object, since proxies come and go."""
-        return vars(self._sender).setdefault("_python_slots", {})
 
 
 def guarded(function):
-    """A Python function as a slot: Slicer prints what it raises and goes on; tests look at `slot_errors`."""
+    """A Python function as a slot, called as PythonQt does: with as many of a signal's arguments as it takes; what it
+    raises Slicer prints, and goes on; tests look at `slot_errors`."""
 
     def called(*arguments):
         try:
-            return function(*wrap(_taken(function, arguments)))
+            kinds = [each.kind for each in inspect.signature(function).parameters.values()]
+            takes_all = inspect.Parameter.VAR_POSITIONAL in kinds
+            count = sum(kind is not inspect.Parameter.KEYWORD_ONLY for kind in kinds)
+            return function(*wrap(arguments if takes_all else arguments[:count]))
         except Exception as error:
             slot_errors.append(error)
             traceback.print_exc(file=sys.stderr)
 
     return called
-
-
-def _taken(function, arguments: tuple) -> tuple:
-    """As many of a signal's arguments as the function takes, which is how PythonQt calls it."""
-    kinds = [each.kind for each in inspect.signature(function).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return arguments
-    positional = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    return arguments[: sum(kind in positional for kind in kinds)]
 
 
 def wrap(value):
@@ -162,11 +149,6 @@ def add_class(recorded: str, native_class: type) -> type:
     members = {"recorded": recorded, "native_class": native_class}
     _proxy_classes[native_class] = _ProxyClass(recorded.split(".")[-1], (QtObject,), members)
     return _proxy_classes[native_class]
-
-
-def _is_defined(qt_object: QtCore.QObject, name: str) -> bool:
-    """Whether an object's class has a property of that name, and not only the object itself."""
-    return qt_object.metaObject().indexOfProperty(name) >= 0
 
 
 def _method(function):

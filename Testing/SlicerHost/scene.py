@@ -1,9 +1,4 @@
-"""A MRML scene with its module logics, from `slicer-core` alone: for tests and for the demonstration, outside Slicer.
-
-from SlicerHost.scene import start_scene
-scene = start_scene()
-import slicer                                   # slicer.mrmlScene and slicer.modules.<name>.logic() are there now
-"""
+"""A MRML scene with its module logics, from `slicer-core` alone: for tests and the demonstration, outside Slicer."""
 
 import tempfile
 from pathlib import Path
@@ -30,12 +25,8 @@ _LOGICS = {
 
 
 def start_scene():
-    """New empty `vtkMRMLScene`, made `slicer.mrmlScene`, with the logics of the core modules in `slicer.modules`.
-
-    As in Slicer, `slicer.modules.volumes.logic()` answers, and likewise colors, markups, plots, segmentations,
-    sequences, subjecthierarchy, tables, terminologies and transforms; `slicer.applicationLogic` is the application's.
-    What other stand-ins have put into `slicer.modules` stays. Calling it again starts over with another scene.
-    """
+    """New empty `vtkMRMLScene`, from now on `slicer.mrmlScene`; as in Slicer, `slicer.modules.volumes.logic()` and its
+    like answer. What other stand-ins have put into `slicer.modules` stays."""
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
@@ -58,11 +49,7 @@ def start_scene():
         application.SetModuleLogic(name, logic)
         setattr(slicer.modules, name.lower(), SimpleNamespace(name=name, logic=lambda logic=logic: logic))
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    scene.AddObserver(scene.EndCloseEvent, _remove_items)
+    # In Slicer, plugins of the subject hierarchy see to it that a closed scene leaves no items behind.
+    scene.AddObserver(scene.EndCloseEvent, lambda closed, _event: closed and closed.GetSubjectHierarchyNode()
+                      .RemoveAllItems(True))
     return scene
-
-
-def _remove_items(scene, _event) -> None:
-    """A closed scene leaves no items behind; in Slicer the plugins of the subject hierarchy see to that."""
-    if scene is not None:  # it is gone already where Python itself has dropped it
-        slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene).RemoveAllItems(True)

@@ -1,4 +1,4 @@
-"""Stand-ins of `slicer.ScriptedLoadableModule`, `slicer.i18n` and `slicer.packaging`."""
+"""Stand-ins of `slicer.app`, `slicer.ScriptedLoadableModule`, `slicer.i18n`, `slicer.packaging` and file dialogs."""
 
 import sys
 import unittest
@@ -6,13 +6,55 @@ from pathlib import Path
 
 import slicer
 from packaging.requirements import Requirement
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from .pythonqt import native
 
 
+class ModuleManager(QtCore.QObject):
+    """`slicer.app.moduleManager()`."""
+
+    moduleAboutToBeUnloaded = QtCore.Signal(str)
+
+    def module(self, name: str):
+        return getattr(slicer.modules, name.lower(), None)
+
+
+class Application(QtWidgets.QApplication):
+    """`slicer.app`: Qt's application, with what Slicer adds to it."""
+
+    def __init__(self):
+        super().__init__(["Slicer"])
+        self.setApplicationName("Slicer")
+        self._modules = ModuleManager()
+
+    def testingEnabled(self) -> bool:
+        return False
+
+    def applicationLogic(self):
+        return slicer.applicationLogic
+
+    def layoutManager(self):
+        """None: the host has no views."""
+
+    def moduleManager(self) -> ModuleManager:
+        return self._modules
+
+
+class QFileDialog(QtWidgets.QFileDialog):
+    """Its static functions answer at once with the next of `answers`, as PythonQt a path alone; "" as after Cancel."""
+
+    answers: list = []
+
+    @staticmethod
+    def getSaveFileName(*_) -> str:
+        return QFileDialog.answers.pop(0) if QFileDialog.answers else ""
+
+    getExistingDirectory = getOpenFileName = getSaveFileName
+
+
 class qSlicerScriptedLoadableModule:
-    """A scripted module as Slicer holds it; the module's own class gets it as `parent`, to fill in its texts."""
+    """A scripted module as Slicer holds it; the module's own class gets it as `parent`, to fill in."""
 
     __slots__ = (
         "acknowledgementText", "associatedNodeTypes", "categories", "contributors", "dependencies", "helpText",
@@ -23,31 +65,36 @@ class qSlicerScriptedLoadableModule:
         self.path, self.name, self.title, self._representation = str(path), path.stem, path.stem, None
 
     def widgetRepresentation(self):
-        """The panel, made on the first call, on the scene of that time."""
         if self._representation is None:
             self._representation = qSlicerScriptedLoadableModuleWidget(self.name)
         return self._representation
 
 
 class qSlicerScriptedLoadableModuleWidget:
-    """The frame around a module's panel: a qMRMLWidget that also knows the panel, and whether the user is in it."""
+    """What is around a module's panel: `frame`, a qMRMLWidget; `widget`, the panel, which a reload makes anew."""
 
-    def __init__(self, module_name: str):
-        self._module_name, self.isEntered = module_name, False
+    def __init__(self, moduleName: str):
+        self.moduleName, self.isEntered = moduleName, False
         self.frame = slicer.qMRMLWidget()
         QtWidgets.QVBoxLayout(native(self.frame)).setContentsMargins(0, 0, 0, 0)
         self.frame.setMRMLScene(slicer.mrmlScene)
         self.reload()
 
     def self(self):
-        return self._panel
+        return self.widget
 
     def reload(self) -> None:
         """Make the panel anew, from its module's present code. As in Slicer, it is set up but not entered again."""
-        class_name = f"{self._module_name}Widget"
-        self._panel = getattr(sys.modules[self._module_name], class_name)(self)
-        setattr(slicer.modules, class_name, self._panel)
-        self._panel.setup()
+        class_name = f"{self.moduleName}Widget"
+        self.widget = getattr(sys.modules[self.moduleName], class_name)(self)
+        setattr(slicer.modules, class_name, self.widget)
+        self.widget.setup()
+
+    def close(self) -> None:
+        """What Slicer does with a panel when it quits."""
+        native(slicer.app.moduleManager()).moduleAboutToBeUnloaded.emit(self.moduleName)
+        native(self.frame).deleteLater()
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 
     def __getattr__(self, name):
         return getattr(self.frame, name)

@@ -10,8 +10,7 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from . import ctk_widgets, mrml_widgets, recording
 from .pythonqt import wrap
 
-# What Designer writes of a layout in parts, and of a widget for what it lies in: the page of a tab, the group of a
-# button, the header of a table.
+# What Designer writes of a layout in parts, and of a widget for the tab, group or table that it lies in.
 _PARTS = {*(f"{side}Margin" for side in ("left", "top", "right", "bottom")), "horizontalSpacing", "verticalSpacing"}
 _ATTRIBUTES = {"title", "toolTip", "buttonGroup", "verticalHeaderVisible", "horizontalHeaderStretchLastSection"}
 
@@ -26,8 +25,7 @@ class QUiLoader:
         if problems:
             raise ValueError(f"{file.fileName()}: " + "; ".join(problems))
         connections = root.findall("connections/connection")
-        for section in root.findall("connections"):
-            root.remove(section)
+        root[:] = [part for part in root if part.tag != "connections"]
         for element in root.iter("widget"):
             for entry in element.findall("property"):
                 if (entry.findtext("enum") or entry.findtext("set") or "").startswith(("ctk", "qMRML")):
@@ -62,10 +60,10 @@ def find_problems(root: ElementTree.Element) -> list[str]:
                 if entry.get("stdset") != "0" and entry.get("name") not in allowed:  # "0": a dynamic property
                     problems.append(f"{recorded} '{name}' has no {kind} '{entry.get('name')}'")
     for entry in root.iterfind("connections/connection"):
-        for who, what, kind in (("sender", "signal", recording.signals), ("receiver", "slot", recording.slots)):
+        for who, what in (("sender", "signal"), ("receiver", "slot")):
             name, signature = entry.findtext(who), entry.findtext(what)
             if name not in class_of:
                 problems.append(f"a connection names '{name}', which is no widget")
-            elif signature not in kind(class_of[name]):
+            elif signature not in recording.members(class_of[name], f"{what}s"):
                 problems.append(f"{class_of[name]} '{name}' has no {what} {signature}")
     return problems

@@ -1,4 +1,4 @@
-"""Memory that a training step frees is kept for the next one."""
+"""Memory that a step of work frees is kept for the next one."""
 
 from __future__ import annotations
 
