@@ -33,7 +33,7 @@ def uncertainties(
     `ladder.apply_down_the_ladder`.
     """
     random, count = torch.Generator().manual_seed(seed), 1
-    means = {name: answers[name].clone() for name in names}
+    means = {name: answers[name].clamp(min=-1) for name in names}
     squares = {name: torch.zeros_like(answers[name]) for name in names if not card.output(name).is_segmentation}
     for number in range(samples):
         settings = card.settings
@@ -44,7 +44,7 @@ def uncertainties(
             card, system, varied, names, report={"warnings": [], "settings": {}}, progress=say, masks={}, **options)
         count += 1
         for name in names:  # Welford's way: the squares of small differences, not small differences of squares
-            answer = variation.back(found.pop(name))
+            answer = variation.back(found.pop(name)).clamp(min=-1)  # the lowest value of an image
             before = answer - means[name]
             means[name] += before / count
             if name in squares:

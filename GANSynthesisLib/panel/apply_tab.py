@@ -1,7 +1,6 @@
 """The Apply tab: a task, a model, its inputs and outputs; Apply has the worker do it and shows what comes back."""
 
 import logging
-import time
 import warnings
 
 import slicer
@@ -10,15 +9,14 @@ import vtk
 from GANSynthesisLib import jobs, presentation
 from GANSynthesisLib.options import has_uncertainty
 from GANSynthesisLib.panel.classes import ClassChoice
+from GANSynthesisLib.panel.input_guard import Given, InputGuard
 from GANSynthesisLib.panel.models import ModelChooser
 from GANSynthesisLib.panel.results import ResultSection
 from GANSynthesisLib.panel.running import RunDisplay
 from GANSynthesisLib.panel.samples import load_sample, sample_reason, samples_for
 from GANSynthesisLib.presentation import _
-from GANSynthesisLib.steps import Steps
 
 _LISTED = 4  # input selectors that the panel has
-_SETTLED = 0.3  # seconds
 
 
 class ApplyTab:
@@ -35,13 +33,12 @@ class ApplyTab:
         self.logic, self._readiness = logic, readiness
         self._parameterNode, self._guiTag, self._nodeTag = None, None, None
         self._job, self._leftOut, self._reason = None, [], ""
-        self._findings, self._guarded, self._seen, self._looking = [], None, (None, 0.0), None
         self._display = RunDisplay(
             self.ui, self.ui.applyButton, _("Apply"), _("Stop; nothing is left in the scene."),
             ("model", "inputs", "outputs", "advanced", "result"))
         self.chooser = ModelChooser(self.ui, self._onChoice)
         self.classes = ClassChoice(self.ui, self._onClass)
-        self.results = ResultSection(self.ui)
+        self.guard, self.results = InputGuard(self.ui), ResultSection(self.ui)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.tryButton.connect("clicked(bool)", self.onTryButton)
         self._showRunning(False)
@@ -57,7 +54,7 @@ class ApplyTab:
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._guiTag)
             self._parameterNode.RemoveObserver(self._nodeTag)
-        self._parameterNode, self._looking = parameterNode, None
+        self._parameterNode = parameterNode
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
             self._nodeTag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update)
@@ -78,7 +75,8 @@ class ApplyTab:
             if self._job.finished:
                 self._finish()
         elif self.ui.applyButton.visible:  # nobody else's work on a volume is to be slowed down by looking at it
-            self._guard()
+            if self.guard.poll(self._given()):
+                self._update()  # an image may have been read after its node was chosen
 
     def sceneClosing(self) -> None:
         """The scene goes away: so does a run that would write into it."""
@@ -175,50 +173,10 @@ class ApplyTab:
             for number, port in enumerate(ports[:_LISTED]):
                 setattr(self._parameterNode, f"input{number + 1}", nodes.get(port.name))
 
-    # --- what does not fit
-
-    def _guard(self) -> None:
-        """Compare the inputs with what the model was trained on, once for each choice that has stayed as it is for a
-        moment, in a few calls, so that none is long."""
-        key = self._guardKey()
-        if key != self._seen[0]:
-            self._seen, self._looking = (key, time.monotonic()), None
-            self._update()  # an image that was read after its node was chosen
-        if key == self._guarded or time.monotonic() - self._seen[1] < _SETTLED:
-            return
-        if self._looking is None:
-            self._looking = Steps(self._guarding(key))
-        if self._looking.advance():
-            self._looking = None
-
-    def _guardKey(self) -> tuple:
-        """What the comparison depends on; empty where there is nothing to compare."""
-        node = self._parameterNode
-        if not node or not self.chooser.card:
-            return ()
-        images = [(role, each, each.GetImageData()) for role, each in self._volumes().items()]
-        return (self.chooser.name, node.device, self._region() and (node.region.GetID(), node.region.GetMTime()),
-                *((role, each.GetID(), image and image.GetMTime()) for role, each, image in images))
-
-    def _guarding(self, key: tuple):
-        """In steps: the findings about this choice, which are shown, too, and stay on the result."""
-        if key != self._guarded and key:
-            from GANSynthesisLib.mrml.guard import looking
-
-            free = self._freeGpu(self._parameterNode.device)
-            try:
-                found = yield from looking(self.chooser.card, self._volumes(), free, self._region())
-            except Exception:
-                self._guarded = key  # not again and again
-                raise
-            self._guarded, (self._findings, of_the_machine) = key, found
-            self.ui.guardLabel.text = presentation.findings_text([*self._findings, *of_the_machine])
-            self.ui.guardLabel.visible = bool(self.ui.guardLabel.text)
-        return tuple(self._findings)
-
-    def _freeGpu(self, device: str) -> int | None:
-        """Bytes that are free on the GPU of the next run, as far as the worker has told; None for a run on the CPU."""
-        return None if device == "cpu" else jobs.worker("apply").memory.get("gpu")
+    def _given(self) -> Given | None:
+        """What a run would be given, for the guard to look at."""
+        node, card = self._parameterNode, self.chooser.card
+        return Given(card, self._volumes(), self._region(), node.device) if node and card else None
 
     # --- a run
 
@@ -264,7 +222,7 @@ class ApplyTab:
         request = Request.of(task, model, None, self._volumes(), given, details=details, region=self._region(),
                              voxels=False)
         return SceneJob(request, jobs.worker("apply"), options, count=node.count,
-                        guarding=self._guarding(self._guardKey()))
+                        guarding=self.guard.looking(self._given()))
 
     def _checkLandmarks(self) -> None:
         """Raise, before any work, where landmarks are chosen that do not belong together."""

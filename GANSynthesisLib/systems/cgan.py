@@ -33,14 +33,6 @@ class CGANSettings(StridedSettings):
         "2018), or as further channels of the image", choices=("projection", "channels"),
     )
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.conditioning or not set(self.conditioning) <= set(CONDITIONS):
-            raise SettingsError(
-                f"conditioning is '{','.join(self.conditioning)}'; it must be one or several of "
-                f"{', '.join(CONDITIONS)}."
-            )
-
 
 class CGAN(Generation):
     """Images or 3D patches that are what is asked for: of a class, of a value, with structures (Mirza 2014).
@@ -59,6 +51,14 @@ class CGAN(Generation):
         "Miyato T., Koyama M. cGANs with Projection Discriminator. ICLR 2018."
     )
     Settings = CGANSettings
+
+    def __init__(self, settings: CGANSettings):
+        if not settings.conditioning or not set(settings.conditioning) <= set(CONDITIONS):
+            raise SettingsError(
+                f"conditioning is '{','.join(settings.conditioning)}'; it must be one or several of "
+                f"{', '.join(CONDITIONS)}."
+            )
+        super().__init__(settings)
 
     @classmethod
     def conditions(cls, settings: CGANSettings) -> tuple[str, ...]:

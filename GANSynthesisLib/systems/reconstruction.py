@@ -74,6 +74,10 @@ class Reconstruction(Paired):
         """Of fine images (B, 1, D, H, W): `settings.sources`, and `target`, on one fine grid."""
         raise NotImplementedError
 
+    def drawn(self, image: torch.Tensor) -> Batch:
+        """What a turn learns from: as `acquire`, and where it matters, only a part of it."""
+        return self.acquire(image)
+
     @staticmethod
     def interpolate(image: torch.Tensor, factor: int, axis: int) -> torch.Tensor:
         """The image with `factor` times as many samples along a dimension, from the first to the last."""
@@ -90,7 +94,7 @@ class Reconstruction(Paired):
         return larger, tuple(max(1, size // each) for size, each in zip(shape, reversed(times), strict=True))
 
     def generator_turn(self, batch: Batch) -> Losses:
-        self._drawn = self.acquire(batch["image"])
+        self._drawn = self.drawn(batch["image"])
         return super().generator_turn(self._drawn)
 
     def discriminator_turn(self, batch: Batch) -> Losses:

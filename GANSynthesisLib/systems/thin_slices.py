@@ -21,6 +21,7 @@ from GANSynthesisLib.systems.reconstruction import ACQUIRED, Reconstruction, Rec
 from GANSynthesisLib.systems.settings import SettingsError, setting
 
 FIRST, SECOND = "thick", "second"
+MOST_LEFT_OUT, LEAST_DEPTH = 7, 12  # thin slices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +112,22 @@ class ThinSlices(Reconstruction):
         target = torch.where(acquired > 0, found[FIRST], target)
         return {**found, ACQUIRED: acquired, "target": target}
 
+    def drawn(self, image: torch.Tensor) -> Batch:
+        """Without some slices at either end, at random.
+
+        Networks that pool see every second, fourth … slice as another one. Patches that all began with an acquired
+        slice would show them few of the ways in which these and the acquired slices can meet in a whole volume.
+        """
+        acquired = self.acquire(image)
+        depth, spare = acquired["target"].shape[2], acquired["target"].shape[2] - LEAST_DEPTH
+        first = int(torch.randint(min(MOST_LEFT_OUT, max(spare, 0)) + 1, ()))
+        last = depth - int(torch.randint(min(MOST_LEFT_OUT // 2, max(spare - first, 0)) + 1, ()))
+        return {role: images[:, :, first:last] for role, images in acquired.items()}
+
     def generator_turn(self, batch: Batch) -> Losses:
         if not self.settings.second_stack:
             return super().generator_turn(batch)
-        self._drawn = self.acquire(batch["image"])
+        self._drawn = self.drawn(batch["image"])
         source, target = self.source(self._drawn), self._drawn["target"]
         first, fake = self.generator.both(source)
         self.fakes["pair"] = torch.cat([source, fake], 1).detach()

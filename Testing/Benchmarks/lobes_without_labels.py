@@ -136,7 +136,7 @@ def _train(name: str, system: str, settings: dict, rows: list[dict], steps: int)
     parts = WITH_EDGES if system != "segmentor" else ((1.0, {}),)
     runs = [(max(1, round(part * steps)), dict(changes)) for part, changes in parts]
     card = {"name": f"lobes-{name}", "licence": "not for distribution"}
-    arguments = argparse.Namespace(output=output, steps=0, resume=False, progress=show_progress)
+    arguments = argparse.Namespace(output=output, steps=0, resume=True, progress=show_progress)
     train_in_runs(arguments, system, write_manifest(output, rows), settings, runs, card)
 
 

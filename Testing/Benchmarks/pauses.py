@@ -44,7 +44,8 @@ def choosing(place: PanelPlace) -> Pauses:
     tab, volumes = place.show_tab("apply"), {"256³": head(256), "512²×300": head(LARGE)}
 
     def looked_at() -> bool:
-        return tab._guarded is not None and tab._guarded == tab._seen[0] and tab._guarded[0] == tab.chooser.name
+        given = tab._given()
+        return given is not None and tab.guard.compared == given.key()
 
     for size, volume in volumes.items():
         node = place.add(volume, size)

@@ -104,7 +104,7 @@ def train_recipe(recipe: Recipe, task: Task, slices: Path, steps: int) -> None:
     card = {"name": f"side-by-side-{task.name}-{recipe.name}",
             "title": f"{recipe.title}: {' to '.join(task.modalities)}", "licence": "not for distribution"}
     runs = [(max(1, round(part * steps)), dict(changes)) for part, changes in recipe.runs]
-    arguments = argparse.Namespace(output=output, steps=0, resume=False, progress=show_progress)
+    arguments = argparse.Namespace(output=output, steps=0, resume=True, progress=show_progress)
     train_in_runs(arguments, recipe.system, manifest, settings_of(recipe, task), runs, card)
 
 

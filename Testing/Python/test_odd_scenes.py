@@ -92,6 +92,20 @@ def test_a_turned_region_gives_the_block_of_voxels_around_it(opened):
     assert made.shape[0] == 4 and made.shape[1] < 36 / 2 and made.shape[2] < 40 / 2
 
 
+def test_a_region_takes_the_memory_of_the_region_only(opened, monkeypatch):
+    from GANSynthesisLib.memory import needed_bytes
+    from GANSynthesisLib.mrml import guard
+
+    whole = volume_from_node(add_volume("Head")).grid
+    panel = opened("t1-t2")
+    panel.frame.show()
+    ui, card = apply_ui(panel), panel.widget.tabs["apply"].chooser.card
+    monkeypatch.setattr(guard, "free_host_bytes", lambda: needed_bytes(card, [whole]) - 1)
+    assert handle_events(10, lambda: "memory are needed" in ui.guardLabel.text)
+    ui.regionSelector.setCurrentNode(add_region(whole.centre_ras, (20, 20, 20)))
+    assert handle_events(10, lambda: "memory are needed" not in ui.guardLabel.text)
+
+
 def test_a_region_of_nothing_but_background_is_told_before_the_model_runs(opened):
     volume = add_volume("Head")
     corner = (volume_from_node(volume).ijk_to_ras @ [1, 1, 1, 1])[:3]

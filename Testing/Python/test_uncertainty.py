@@ -78,7 +78,7 @@ def test_the_result_stays_as_it_is_and_its_uncertainty_lies_on_its_grid(sure):
     assert np.array_equal(both.outputs["target"].voxels, plain.outputs["target"].voxels)
     spread = both.outputs["target_uncertainty"]
     assert spread.grid.same_as(volume.grid) and spread.name == f"{volume.name} [uncertainty of synthetic T2]"
-    assert 0 <= spread.voxels.min() and 0 < spread.voxels.max() <= 500  # at most half of the range of the output
+    assert spread.voxels.min() == 0 < spread.voxels.max()
     assert both.report["settings"]["samples"] == 3 and "samples" not in plain.report["settings"]
     again = apply_model(images, {"source": volume}, samples=3)
     other = apply_model(images, {"source": volume}, samples=3, seed=1)
