@@ -40,7 +40,7 @@ HIGH_CARD = {
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, THIN_CARD["name"], steps=4000, options=("--high",))
+    arguments = parse_arguments(__doc__, THIN_CARD["name"], steps=1200, options=("--high",))
     if arguments.high and arguments.output == MODELS / f"{THIN_CARD['name']}.safetensors":
         arguments.output = MODELS / f"{HIGH_CARD['name']}.safetensors"
     manifest = write_manifest(

@@ -437,7 +437,7 @@ def test_generated_images_are_the_same_for_the_same_seed(tmp_path):
 def test_generation_can_be_stopped_and_is_refused_where_it_makes_no_sense(tmp_path):
     model, made = noise_model(tmp_path), []
     with pytest.raises(Cancelled):
-        generate(model, 5, progress=lambda *said: made.append(said), cancelled=lambda: len(made) >= 2)
+        generate(model, 5, at_once=1, progress=lambda *said: made.append(said), cancelled=lambda: len(made) >= 2)
     assert len(made) == 2
     for count in (0, 10001):
         with pytest.raises(ModelError, match="give a number from 1 to 10000"):
