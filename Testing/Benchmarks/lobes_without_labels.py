@@ -3,8 +3,8 @@
     python Testing/Benchmarks/lobes_without_labels.py --train [--steps 600]
     python Testing/Benchmarks/lobes_without_labels.py
 
-The first command trains what is missing in runs/lobes-without-labels (20 minutes of one core), as BENCH=full does; the
-second measures. Rows: a segmentor trained on the CT and applied to MR as it is, the peer; SynSeg-Net (Huo 2018),
+The first command trains what is missing in runs/lobes-without-labels (10 minutes of one core), as BENCH=full does;
+the second measures. Rows: a segmentor trained on the CT and applied to MR as it is, the peer; SynSeg-Net (Huo 2018),
 translation and segmentor end to end; the same in two stages, a CycleGAN and then a segmentor of what it made of the
 CT; shape consistency (Zhang 2018) with labels of the CT alone; and, as what can be reached, a segmentor trained on the
 labels of the two MR that teach. All segmentors are one network and take the same steps.
@@ -165,7 +165,7 @@ def measure(data: Path | None, device: str = "auto") -> list[Entry]:
     ready = [name for name in METHODS if model_file(name).exists()]
     if "on-ct" not in ready or len(ready) < 2:
         raise LeftOut("there are no segmentors in runs/lobes-without-labels: train them with "
-                      "Testing/Benchmarks/lobes_without_labels.py --train (20 minutes of one core)")
+                      "Testing/Benchmarks/lobes_without_labels.py --train (10 minutes of one core)")
     _, mr = read_chests(data)
     found = {name: {who: overlaps(name, chest, device) for who, chest in mr.items()} for name in ready}
     rows = [(METHODS[name], *(f"{value:.3f}" for value in each[TEST]), f"{each[TEST].mean():.3f}",

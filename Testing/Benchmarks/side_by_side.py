@@ -3,7 +3,7 @@
     python Testing/Benchmarks/side_by_side.py --train [--steps N] [--task NAME …] [--methods NAME …]
     python Testing/Benchmarks/side_by_side.py [--page DIR] [--time]
 
-The first command trains what is missing in runs/side-by-side (70 minutes of one core for all), as BENCH=full does; the
+The first command trains what is missing in runs/side-by-side (about 50 minutes of one core), as BENCH=full does; the
 second measures the models that are there on patients that they have not seen. The images are described in
 `side_by_side_cases.py`, the methods in `side_by_side_recipes.py`.
 
@@ -145,7 +145,7 @@ def measure(data: Path | None, tasks: Sequence[str] = tuple(TASKS), recipes: Seq
             labels: Path = RUNS / "tissue", page: Path | None = None, device: str = "auto") -> list[Entry]:
     if not any(model_file(TASKS[name], recipe.name).exists() for name in tasks for recipe in recipes):
         raise LeftOut("none of the methods has a model in runs/side-by-side: train them with "
-                      "Testing/Benchmarks/side_by_side.py --train (70 minutes of one core)")
+                      "Testing/Benchmarks/side_by_side.py --train (about 50 minutes of one core)")
     entries = []
     for task in (TASKS[name] for name in tasks):
         training, test = (task.read(data, labels, names) for names in (task.training, task.test))

@@ -93,10 +93,12 @@ def read_head(task: Task, folder: Path, tissue: Path) -> Head:
     """The images of a patient's `folder`; `tissue` is the file of its labels, where its task has such."""
     labeled = folder.name in task.labeled
     files = [folder / f"{modality}.nii.gz" for modality in task.modalities]
-    needed = [*files, tissue] if labeled and task is not MR_TO_CT else files
-    for path in needed:
+    for path in files:
         if not path.is_file():
             raise LeftOut(f"the image {path} is missing")
+    if labeled and task is not MR_TO_CT and not tissue.is_file():
+        raise LeftOut(f"the tissue labels {tissue} are missing: make them with Resources/Training/tissue_labels.py "
+                      f"--patients {' '.join(task.labeled)}")
     source, target = map(read_volume, files)
     head = body_mask(source)
     grid = source.canonical().grid.with_spacing((SPACING, SPACING, None if task is MR_TO_CT else SPACING))

@@ -255,7 +255,7 @@ APPLY_ERRORS = [
     (["batch", "PAIRED", "--input-folder", "nowhere", "--output-folder", "out"], "There is no input folder"),
     (["batch", "PAIRED", "--input-folder", "CASES", "--output-folder", "out", "--outputs", "ct"], "no output 'ct'"),
     (["batch", "PAIRED", "--input-folder", "CASES", "--output-folder", "out", "--device", "tpu"], "is no device"),
-    (["train", "gann", "--data", "CASES", "--output", "m.safetensors"], "there is no system 'gann'; there are: paired"),
+    (["train", "gann", "--data", "CASES", "--output", "m.safetensors"], "there is no system 'gann'; there are:"),
     (["train", "paired", "--data", "nowhere", "--output", "m.safetensors"], "There is no folder or manifest nowhere"),
     (["train", "paired", "--data", "CASES", "--output", "m.pt"], "must end in .safetensors"),
     (["train", "paired", "--data", "CASES", "--output", "m.safetensors", "--settings", "width"], "expected NAME="),
