@@ -110,8 +110,10 @@ class Intensity:
 
     def normalize(self, array) -> np.ndarray:
         """float32 in [-1, 1]; values outside the range are clipped."""
-        scaled = (np.asarray(array, dtype=np.float32) - np.float32(self.lower)) * np.float32(2 / self._width())
-        return np.clip(scaled - 1, -1, 1, out=scaled)
+        scaled = np.asarray(array, dtype=np.float32) - np.float32(self.lower)
+        scaled *= np.float32(2 / self._width())
+        scaled -= 1
+        return np.clip(scaled, -1, 1, out=scaled)
 
     def denormalize(self, array) -> np.ndarray:
         """float32 in physical units: the inverse of `normalize`, not clipped."""

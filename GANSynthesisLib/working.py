@@ -85,8 +85,10 @@ def foreground(volume: Volume, working: Grid) -> np.ndarray:
 
     The nearest voxel is no answer: often two are equally near, and which one wins depends on the order of the axes.
     """
-    mask = volume.with_voxels(body_mask(volume).astype(np.float32), label_names={})
-    return resample(mask, working, fill=0).voxels > 0.49
+    mask = body_mask(volume)
+    if volume.grid.same_as(working):
+        return mask
+    return resample(volume.with_voxels(mask.astype(np.float32), label_names={}), working, fill=0).voxels > 0.49
 
 
 def _check_overlap(volume: Volume, working: Grid, first_name: str) -> None:

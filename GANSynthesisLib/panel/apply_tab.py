@@ -70,10 +70,11 @@ class ApplyTab:
         """Carry on the run, and what is made of its result; look at the inputs where they changed."""
         self.results.poll()
         if self._job is not None:
-            self._job.advance()
-            self._display.progress(self._job)
-            if self._job.finished:
+            if self._job.finished:  # in a call of its own: the run's last step takes a while, too
                 self._finish()
+            else:
+                self._job.advance()
+                self._display.progress(self._job)
         elif self.ui.applyButton.visible:  # nobody else's work on a volume is to be slowed down by looking at it
             if self.guard.poll(self._given()):
                 self._update()  # an image may have been read after its node was chosen
