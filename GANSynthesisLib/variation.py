@@ -37,7 +37,7 @@ class Variation:
 
     @staticmethod
     def drawn(roles, augment: float, augment_intensity: float, random: torch.Generator) -> Variation:
-        """As training draws patches with these settings; every second one is not turned, and so not blurred."""
+        """Within what training draws with these settings; every second one is not turned, and so not blurred."""
         def uniform(bound: float) -> float:
             return bound * (2 * float(torch.rand((), generator=random)) - 1)
 

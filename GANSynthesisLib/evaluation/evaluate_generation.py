@@ -15,18 +15,16 @@ from GANSynthesisLib.evaluation.generation import frechet_distance, halves_dista
 from GANSynthesisLib.evaluation.tables import text_table
 from GANSynthesisLib.files import write_json
 from GANSynthesisLib.models import Model, ModelError
-from GANSynthesisLib.objectives.diversity import distance_to_nearest, pairwise_ms_ssim
+from GANSynthesisLib.objectives.diversity import distance_to_nearest, distance_to_others, pairwise_ms_ssim
 from GANSynthesisLib.systems.base import Batch, System
 from GANSynthesisLib.training.cases import DataError, find_cases
 from GANSynthesisLib.training.conditions import of_classes
-from GANSynthesisLib.training.copies import COPIED
+from GANSynthesisLib.training.copies import CASE_PATCHES, COMPARED, COPIED
 from GANSynthesisLib.training.loading import load_case
 from GANSynthesisLib.training.patches import PatchSampler
 
 AT_ONCE, COUNT = 64, 500  # images
-COMPARED = 64  # training images whose distance to others tells what is usual
 LEAST = 8  # real images to compare with
-CASE_PATCHES = 4  # of a volume, where patches are made
 
 
 def evaluate_generation(
@@ -138,9 +136,8 @@ def likeness_to_training(made: torch.Tensor, training: torch.Tensor) -> dict[str
     """`nearest`: median distance of a made image to the nearest training image, over that of a training image to the
     nearest other one; `copied`: part of the made images that lie nearer than a quarter of that."""
     near, _ = distance_to_nearest(made, training)
-    some = torch.linspace(0, len(training) - 1, min(len(training), COMPARED)).long().tolist()
-    apart = [float(distance_to_nearest(training[at : at + 1], torch.cat([training[:at], training[at + 1 :]]))[0])
-             for at in some]
+    some = torch.linspace(0, len(training) - 1, min(len(training), COMPARED)).long()
+    apart = distance_to_others(training, torch.arange(len(training)), some).tolist()
     usual = max(statistics.median(apart), 1e-9)
     return {"nearest": float(near.median()) / usual, "copied": float((near < COPIED * usual).float().mean())}
 

@@ -46,6 +46,13 @@ def distance_to_nearest(images: torch.Tensor, known: torch.Tensor) -> tuple[torc
     return torch.cdist(_coarse(images), _coarse(known)).min(1)
 
 
+def distance_to_others(images: torch.Tensor, owners: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
+    """As above, of some (S,) of the images (N, …), by number, to the nearest image of another owner (N,): (S,)."""
+    coarse = _coarse(images)
+    apart = torch.cdist(coarse[some], coarse)
+    return apart.masked_fill(owners[some][:, None] == owners, torch.inf).min(1).values
+
+
 def _coarse(images: torch.Tensor) -> torch.Tensor:
     """(N, voxels), scaled so that a Euclidean distance is a root mean squared difference."""
     size = [min(length, COARSE) for length in images.shape[2:]]

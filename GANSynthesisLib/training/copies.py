@@ -6,7 +6,7 @@ import statistics
 
 import torch
 
-from GANSynthesisLib.objectives.diversity import distance_to_nearest
+from GANSynthesisLib.objectives.diversity import distance_to_nearest, distance_to_others
 from GANSynthesisLib.systems.base import System
 from GANSynthesisLib.training.loading import LoadedCase
 from GANSynthesisLib.training.patches import PatchSampler
@@ -50,7 +50,8 @@ def _between_cases(known: torch.Tensor, names: list[str]) -> float:
     is but one image, the contrast of that."""
     contrast = float(known.flatten(1).std(1).mean())
     owners = torch.tensor([names.index(name) for name in names], device=known.device)
-    several = owners.unique()[:COMPARED] if len(set(names)) > 1 else ()
-    distances = [float(distance_to_nearest(known[owner : owner + 1], known[owners != owner])[0]) for owner in several]
+    if len(set(names)) < 2:
+        return contrast
+    distances = distance_to_others(known, owners, owners.unique()[:COMPARED]).tolist()
     distinct = [distance for distance in distances if distance > SAME * contrast]
     return statistics.median(distinct) if distinct else contrast
