@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime, timezone
-
 import slicer
 
-from GANSynthesisLib import __version__
 from GANSynthesisLib.insertion import insert_patch
 from GANSynthesisLib.mrml.inputs import volume_from_node
 from GANSynthesisLib.mrml.labels import labels_from_node
 from GANSynthesisLib.mrml.outputs import segmentation_to_node, show_like, volume_to_node, whole_or_nothing
-from GANSynthesisLib.mrml.provenance import NOTICE, read_provenance, write_provenance
+from GANSynthesisLib.mrml.provenance import attributes_of, read_provenance, write_provenance
 from GANSynthesisLib.volumes import Volume, VolumeError, resample
 
 MARKUPS = "vtkMRMLMarkupsNode"
@@ -62,14 +58,10 @@ def _labels(node, patch: Volume) -> Volume:
 
 def _write_origin(new, marked, volume_node, patch_node, point, blending: str) -> None:
     origin = read_provenance(patch_node)
-    inputs = {role: {"name": node.GetName(), "id": node.GetID()}
-              for role, node in (("volume", volume_node), ("patch", patch_node))}
-    attributes = {
-        "Task": "insert", "Model": origin.get("Model", "none"), "ModelHash": origin.get("ModelHash", ""),
-        "System": origin.get("System", ""), "Inputs": json.dumps(inputs, sort_keys=True), "InputHashes": "{}",
-        "Settings": json.dumps({"at_ras": [round(value, 3) for value in point], "blending": blending}),
-        "Warnings": "[]", "Version": __version__, "Synthetic": "true", "Notice": NOTICE,
-        "Date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+    attributes = attributes_of(
+        "insert", (origin.get("Model", "none"), origin.get("ModelHash", ""), origin.get("System", "")),
+        {"volume": volume_node, "patch": patch_node}, hashes={}, warnings=[],
+        settings={"at_ras": [round(value, 3) for value in point], "blending": blending},
+    )
     for node in (new, marked):
-        write_provenance(node, {f"GANSynthesis.{name}": value for name, value in attributes.items()})
+        write_provenance(node, attributes)

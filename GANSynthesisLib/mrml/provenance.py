@@ -26,11 +26,24 @@ def provenance(task: str, model, reports: list[dict], warnings: list[str], nodes
         hashes = {role: each[0] for role, each in hashes.items()}
     settings = dict(first.get("settings", {}))
     settings.update({key: first[key] for key in ("device", "precision", "seed", "tile") if key in first})
+    content = attributes_of(
+        task, (model.card.name, model.sha256, model.card.system), nodes, hashes=hashes, settings=settings,
+        warnings=warnings,
+    )
+    quality = {key: first[key] for key in QUALITY if key in first}
+    return content | ({"GANSynthesis.Quality": _json(quality)} if quality else {})
+
+
+def attributes_of(
+    task: str, model: tuple[str, str, str], nodes: dict, *, hashes: dict, settings: dict, warnings: list[str]
+) -> dict[str, str]:
+    """Attributes of what was made of nodes (role -> node). model: its name, hash and system."""
+    name, model_hash, system = model
     content = {
         "Task": task,
-        "Model": model.card.name,
-        "ModelHash": model.sha256,
-        "System": model.card.system,
+        "Model": name,
+        "ModelHash": model_hash,
+        "System": system,
         "Inputs": _json({role: {"name": node.GetName(), "id": node.GetID()} for role, node in nodes.items()}),
         "InputHashes": _json(hashes),
         "Settings": _json(settings),
@@ -40,9 +53,6 @@ def provenance(task: str, model, reports: list[dict], warnings: list[str], nodes
         "Synthetic": "true",
         "Notice": NOTICE,
     }
-    quality = {key: first[key] for key in QUALITY if key in first}
-    if quality:
-        content["Quality"] = _json(quality)
     return {f"GANSynthesis.{name}": value for name, value in content.items()}
 
 
